@@ -1,0 +1,31 @@
+# Holdfire: two commands matter, `make run` and `make test`. `make` alone lists the rest.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.ready: tools/requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Holdfire needs Python 3.11 or newer; this is %s. Set PYTHON=python3.12 (or what you have)." % sys.version.split()[0])'
+	@echo "building .venv (first time only; about a minute)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r tools/requirements-dev.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+run: $(VENV)/.ready ## three simulated stations and a collector, live; Ctrl-C stops
+	@$(PY) tools/simulate
+
+test: $(VENV)/.ready ## everything, under CPython and MicroPython
+	@$(PY) -m pytest
+
+check: $(VENV)/.ready ## ruff, mypy, generated files, import rules: the whole static gate
+	$(VENV)/bin/ruff check .
+	$(PY) -m mypy
+
+clean: ## remove .venv and what was built (simulated data in run/ stays)
+	rm -rf $(VENV) build
