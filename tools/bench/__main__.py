@@ -1,0 +1,31 @@
+"""Measurements: each module beside this file is one command. Figures are printed as ratios to a baseline in the same run."""
+
+import argparse
+import importlib
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPO = HERE.parent.parent
+
+
+def main() -> int:
+    for folder in ("host", "protocol", "tools", "."):
+        sys.path.insert(0, str(REPO / folder))
+    parser = argparse.ArgumentParser(
+        prog="tools/bench", description=__doc__, epilog="example: .venv/bin/python tools/bench sign --keys 20"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for path in sorted(HERE.glob("[a-z]*.py")):
+        module = importlib.import_module(f"bench.{path.stem}")
+        if hasattr(module, "HELP"):
+            sub = commands.add_parser(path.stem, help=module.HELP, description=module.__doc__,
+                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.main)
+    args = parser.parse_args()
+    return args.run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
