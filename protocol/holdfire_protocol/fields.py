@@ -1,0 +1,179 @@
+"""THE definition of every field, limit and domain-separation string on the wire.
+
+The code reads these tables; `holdfire.cddl` and the tables of `SPEC.md` are generated from this file, comments
+included, by `tools/generate`, and `make check` fails when they differ. A row is (key, name, type, low, high, required,
+shape); low and high bound the value of an integer, the length of a byte string, the count of a list. The comment after
+a row is its description. Units are in the names: `_db10` is tenths of a decibel (levels: relative to full scale), `_e7`
+is 1e-7 degree.
+"""
+
+TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for true
+if TYPE_CHECKING:
+    from typing import Any
+
+
+UINT = 0
+INT = 1
+BYTES = 2
+MAP = 3
+LIST = 4
+TUPLE = 5
+
+U16 = 0xFFFF
+U32 = 0xFFFFFFFF
+UTC_MIN_US = 1_700_000_000_000_000  # 2023-11: before Holdfire existed, so no honest clock says less
+UTC_MAX_US = 4_102_444_800_000_000  # 2100-01-01
+
+HASH_BYTES = 32  # SHA-256
+KID_BYTES = 8  # first bytes of the COSE Key Thumbprint, RFC 9679
+NETWORK_BYTES = 16  # identifies a deployment; drawn at random when it is founded
+NETWORK_TAG_BYTES = 4  # its first bytes, on every frame
+PUBLIC_KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+
+MAX_RECORD_BYTES = 1024  # a whole COSE_Sign1; a burst of 16 impulses is below it
+MAX_FRAME_BYTES = MAX_RECORD_BYTES + 12  # frame head: array, type, network tag, byte string head
+MAX_LINE_BYTES = 1400  # base64 of the largest frame, mark and CRC; text lines may be as long
+LORA_FRAME_BYTES = 255  # a record with one observation, or a status record, fits: held by a test
+
+# What a signature is for stands in its external_aad, followed by the network id: a signature made for one purpose or
+# one deployment is worth nothing in another.
+AAD_RECORD = b"holdfire.record.1\x00"
+AAD_BEACON = b"holdfire.beacon.1\x00"
+GENESIS = b"holdfire.genesis.1\x00"  # hashed with network id and public key: the `prev` of a chain's first record
+
+FRAME_RECORD = 1
+FRAME_BEACON = 2
+
+# time source
+TIME_NONE = 0
+TIME_CRYSTAL = 1
+TIME_BEACON = 2
+TIME_GNSS = 3
+TIME_GNSS_PPS = 4
+TIME_HOST = 5
+TIME_SOURCES = ("none", "crystal", "beacon", "gnss", "gnss_pps", "host")
+
+# restart reason: why this record does not simply follow the one before it
+RESTART_FIRST = 1
+RESTART_JOURNAL_LOST = 2
+RESTART_UNCLEAN = 3
+RESTARTS = ("", "first record", "journal lost", "sequence number lost in a power cut")
+
+RESET_CAUSES = ("unknown", "power on", "hard", "watchdog", "deep sleep", "soft")
+
+KIND_IMPULSE = 1
+KIND_TAMPER = 2
+
+# self-test: a set bit is a failed test
+SELFTEST_MIC_QUIET = 1
+SELFTEST_MIC_LOUD = 2
+SELFTEST_MIC_STUCK = 4
+SELFTEST_GNSS = 8
+SELFTEST_TAMPER = 16
+SELFTEST_BATTERY = 32
+SELFTEST_JOURNAL = 64
+SELFTEST_TASK = 128
+SELFTEST_NAMES = (
+    "microphone too quiet",
+    "microphone too loud",
+    "microphone stuck",
+    "no GNSS time",
+    "case open",
+    "battery low",
+    "journal nearly full",
+    "a task failed",
+)
+
+
+class Shape:
+    """A map (or, with `is_tuple`, an array of fixed positions) and its rows; `variants` when `kind` (key 1) chooses."""
+
+    def __init__(self, name: str, rows: "Any", is_tuple: bool = False, variants: "Any" = ()):
+        self.name = name
+        self.rows = rows
+        self.is_tuple = is_tuple
+        self.variants = variants
+
+
+TIME = Shape("time", (
+    (0, "source", UINT, 0, 5, True, None),  # 0 none, 1 crystal, 2 beacon, 3 gnss, 4 gnss_pps, 5 host
+    (1, "utc_us", UINT, 0, UTC_MAX_US, True, None),  # microseconds since 1970-01-01T00:00:00Z; 0 without a source
+    (2, "uncertainty_us", UINT, 0, U32, True, None),  # true UTC is within this of utc_us; 4294967295 without a source
+), is_tuple=True)
+
+POSITION = Shape("position", (
+    (0, "latitude_e7", INT, -900_000_000, 900_000_000, True, None),  # WGS 84, north positive
+    (1, "longitude_e7", INT, -1_800_000_000, 1_800_000_000, True, None),  # WGS 84, east positive
+    (2, "height_dm", INT, -10_000, 1_000_000, True, None),  # above mean sea level, decimetres
+    (3, "hdop_x10", UINT, 0, 1000, True, None),  # horizontal dilution of precision, tenths
+), is_tuple=True)
+
+IMPULSE_ROWS = (
+    (1, "kind", UINT, 1, 1, True, None),  # 1: an impulsive sound
+    (2, "onset_us", INT, -(1 << 40), 1 << 40, True, None),  # onset at the microphone, relative to the record's time
+    (3, "onset_uncertainty_us", UINT, 0, U32, True, None),  # of picking the onset; the clock's own is in time
+    (4, "peak", UINT, 0, 1 << 23, True, None),  # largest absolute sample, 24-bit counts
+    (5, "rise_us", UINT, 0, U32, True, None),  # onset to peak
+    (6, "duration_ms", UINT, 0, U16, True, None),  # onset until the short-term average fell to the off threshold
+    (7, "snr_db10", UINT, 0, 2000, True, None),  # peak short-term average over long-term average
+    (8, "floor_db10", INT, -2000, 0, True, None),  # noise floor before the onset
+    (9, "bands", BYTES, 1, 16, True, None),  # octave band levels from the highest down, half decibels below full scale
+    (10, "zero_crossings", UINT, 0, U16, True, None),  # while triggered
+    (11, "clipped", UINT, 0, U16, True, None),  # samples at full scale
+)
+
+TAMPER_ROWS = (
+    (1, "kind", UINT, 2, 2, True, None),  # 2: the case switch changed
+    (2, "onset_us", INT, -(1 << 40), 1 << 40, True, None),  # when, relative to the record's time
+    (3, "onset_uncertainty_us", UINT, 0, U32, True, None),  # of seeing the change
+    (4, "open", UINT, 0, 1, True, None),  # 1 opened, 0 closed
+)
+
+OBSERVATION = Shape("observation", None, variants=(
+    (KIND_IMPULSE, "impulse", IMPULSE_ROWS),
+    (KIND_TAMPER, "tamper", TAMPER_ROWS),
+))
+
+STATUS = Shape("status", (
+    (1, "interval_s", UINT, 1, 86400, True, None),  # the next status record follows within this, or something is wrong
+    (2, "reset_cause", UINT, 0, 5, True, None),  # 0 unknown, 1 power on, 2 hard, 3 watchdog, 4 deep sleep, 5 soft
+    (3, "selftest", UINT, 0, U16, True, None),  # failed tests, one bit each; 0 is all well
+    (4, "heard_ms", UINT, 0, U32, True, None),  # sound analysed since the last status record
+    (5, "lost_ms", UINT, 0, U32, True, None),  # sound missed since then
+    (6, "impulses", UINT, 0, U16, True, None),  # impulsive sounds detected since then
+    (7, "floor_db10", INT, -2000, 0, True, None),  # noise floor now
+    (8, "floor_min_db10", INT, -2000, 0, True, None),  # lowest since the last status record
+    (9, "floor_max_db10", INT, -2000, 0, True, None),  # highest since then
+    (10, "battery_mv", UINT, 0, U16, False, None),  # absent when it cannot be measured
+    (11, "position", TUPLE, 0, 0, False, POSITION),  # absent without a fix
+    (12, "satellites", UINT, 0, 255, False, None),  # used in the fix
+    (13, "journal_permille", UINT, 0, 1000, True, None),  # journal in use
+    (14, "pending", UINT, 0, U32, True, None),  # records no receipt covers yet
+    (15, "firmware", BYTES, 8, 8, True, None),  # first bytes of SHA-256 over the station's program files
+    (16, "heap_free", UINT, 0, U32, True, None),  # bytes, after a collection
+    (17, "refused", UINT, 0, U32, True, None),  # damaged or refused lines and beacons since boot
+))
+
+RECORD = Shape("record", (
+    (1, "seq", UINT, 1, U32, True, None),  # never used twice by a station, whatever happens
+    (2, "prev", BYTES, HASH_BYTES, HASH_BYTES, True, None),  # SHA-256 of the previous record, or of the genesis string
+    (3, "boot", UINT, 1, U32, True, None),  # boots of this station, this one included
+    (4, "time", TUPLE, 0, 0, True, TIME),  # when the record was made
+    (5, "uptime_ms", UINT, 0, 1 << 48, True, None),  # since boot; dates records made before time was known
+    (6, "restart", UINT, 1, 3, False, None),  # 1 first record, 2 journal lost, 3 sequence number lost in a power cut
+    (7, "observations", LIST, 1, 16, False, OBSERVATION),  # what was heard or seen
+    (8, "status", MAP, 0, 0, False, STATUS),  # how the station is
+))
+
+RECEIPT = Shape("receipt", (
+    (0, "kid", BYTES, KID_BYTES, KID_BYTES, True, None),  # the station's
+    (1, "seq", UINT, 1, U32, True, None),  # this record and all that its chain holds before it are durably stored
+    (2, "hash", BYTES, HASH_BYTES, HASH_BYTES, True, None),  # SHA-256 of that record
+), is_tuple=True)
+
+BEACON = Shape("beacon", (
+    (1, "number", UINT, 1, (1 << 53) - 1, True, None),  # grows with every beacon of a collector
+    (2, "time", TUPLE, 0, 0, True, TIME),  # when it was signed
+    (3, "receipts", LIST, 0, 16, True, RECEIPT),  # a beacon may cover a part of the stations
+))

@@ -1,0 +1,98 @@
+"""The printable serial line: frames and human text on one cable, readable in any terminal program.
+
+A frame is the line `!HF1:` base64 `:` CRC-32 of the frame in 8 hex digits. Everything else is text for people. No byte
+of a frame line is a control character, so none can be mistaken for Ctrl-C. `LineReader` takes bytes as they come and
+never raises.
+"""
+
+import binascii
+
+from .fields import MAX_FRAME_BYTES, MAX_LINE_BYTES
+
+TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for true
+if TYPE_CHECKING:
+    from typing import Any
+
+MARK = b"!HF1:"
+
+TEXT = 0
+FRAME = 1
+BAD = 2
+
+
+def encode(frame: bytes) -> bytes:
+    """The line of a frame, with CR LF."""
+    return MARK + binascii.b2a_base64(frame)[:-1] + b":%08x\r\n" % (binascii.crc32(frame) & 0xFFFFFFFF)
+
+
+def decode(line: bytes) -> bytes:
+    """The frame of a line that begins with MARK and has no line end. Raises ValueError with the reason."""
+    end = len(line) - 9
+    if line[: len(MARK)] != MARK or end < len(MARK) or line[end] != 0x3A:
+        raise ValueError("line: cut short")
+    try:
+        frame = binascii.a2b_base64(line[len(MARK) : end])
+    except ValueError:
+        raise ValueError("base64: malformed")
+    if len(frame) > MAX_FRAME_BYTES:
+        raise ValueError("frame: too long")
+    # One spelling a frame: decoders forgive stray bits, blanks and capitals that the CRC would not notice.
+    if encode(frame)[:-2] != line:
+        raise ValueError("crc: does not match, or not the one spelling of this frame")
+    return frame
+
+
+class LineReader:
+    """Bytes in, lines out. Bounded: a line longer than MAX_LINE_BYTES is given up and skipped to its end.
+
+    `bad` counts damaged frame lines and given-up lines.
+    """
+
+    def __init__(self) -> None:
+        self.bad = 0
+        self._buffer = bytearray()
+        self._skipping = False
+
+    def feed(self, data: bytes) -> "list[tuple[int, Any]]":
+        """Items completed by `data`: (TEXT, bytes), (FRAME, bytes) or (BAD, reason str). Empty lines give nothing."""
+        items: list[tuple[int, Any]] = []
+        start = 0
+        while True:
+            end = data.find(b"\n", start)
+            if end < 0:
+                self._keep(data[start:], items)
+                return items
+            self._keep(data[start:end], items)
+            if not self._skipping:
+                self._finish(items)
+            self._buffer = bytearray()
+            self._skipping = False
+            start = end + 1
+
+    def _keep(self, part: bytes, items: "list[tuple[int, Any]]") -> None:
+        if self._skipping:
+            return
+        if len(self._buffer) + len(part) > MAX_LINE_BYTES:
+            self._skipping = True
+            self._buffer = bytearray()
+            self.bad += 1
+            items.append((BAD, "line: longer than %d bytes" % MAX_LINE_BYTES))
+        else:
+            self._buffer.extend(part)
+
+    def _finish(self, items: "list[tuple[int, Any]]") -> None:
+        line = bytes(self._buffer)
+        while line[-1:] == b"\r":
+            line = line[:-1]
+        mark = line.rfind(MARK)  # the last: a line cut by a reset is followed by what came after it
+        if mark < 0:
+            if line:
+                items.append((TEXT, line))
+            return
+        if mark:
+            items.append((TEXT, line[:mark]))
+        try:
+            items.append((FRAME, decode(line[mark:])))
+        except ValueError as error:
+            self.bad += 1
+            items.append((BAD, str(error)))
