@@ -1,4 +1,4 @@
-"""What travels: one signed record or beacon, its kind, and the deployment it belongs to. The frame itself is unsigned."""
+"""What travels: one signed record or beacon, its kind and the deployment it belongs to. A frame itself is unsigned."""
 
 from . import cbor, fields
 
