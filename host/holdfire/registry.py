@@ -252,7 +252,7 @@ class _Reader:
 
     def finish(self) -> None:
         for key in self.left:
-            raise RegistryError(f"{self.path}: {self.where}{key[:60]}: no such key in format {FORMAT}")
+            raise RegistryError(f"{self.path}: {self.where}{ascii(key[:60])[1:-1]}: no such key in format {FORMAT}")
 
     def fail(self, key: str, reason: str) -> RegistryError:
         return RegistryError(f"{self.path}: {self.where}{key}: {reason}")
@@ -317,7 +317,7 @@ def _read_json(path: pathlib.Path) -> Any:
         taken: dict[str, Any] = {}
         for key, value in pairs:
             if key in taken:  # json keeps the last one silently; two readers must not see two registries
-                raise RegistryError(f"{path}: {key[:60]}: stands twice in one object")
+                raise RegistryError(f"{path}: {ascii(key[:60])[1:-1]}: stands twice in one object")
             taken[key] = value
         return taken
 
