@@ -1,0 +1,1 @@
+"""The station: what runs on the chip. Imports the protocol package; never anything of the host."""

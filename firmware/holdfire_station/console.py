@@ -1,0 +1,99 @@
+"""The serial console: text for people, frames for the collector, on one cable.
+
+Reads the line the way a hostile keyboard would write it: bounded, skipping what is damaged, never raising. Writes whole
+lines only, so that frames and text never mix.
+"""
+
+import asyncio
+import binascii
+import select
+import sys
+
+from holdfire_protocol import line
+
+COMMAND_BYTES = 240  # `enrol` with its three values is 165
+
+
+class Console:
+    """`run` reads for ever; `commands` maps a name to (help, function(arguments) -> lines); `on_frame(bytes)` takes frames."""
+
+    def __init__(self, commands: dict, on_frame):
+        self._commands = commands
+        self._on_frame = on_frame
+        self._reader = line.LineReader()
+        self._out = sys.stdout.buffer
+        self.refused = 0  # commands; damaged lines are counted by the reader
+
+    @property
+    def damaged(self) -> int:
+        """Lines that were too long or damaged frames."""
+        return self._reader.bad
+
+    def say(self, text: str) -> None:
+        """Write one line of text."""
+        self._out.write(text.encode() + b"\r\n")
+
+    def send(self, frame: bytes) -> None:
+        """Write one frame as a line."""
+        self._out.write(line.encode(frame))
+
+    async def run(self) -> None:
+        """Read commands and frames until cancelled."""
+        source = sys.stdin.buffer
+        reader = asyncio.StreamReader(source)
+        poll = select.poll()
+        poll.register(source, select.POLLIN)
+        received = bytearray()
+        while True:
+            # On the chip read(n) waits for n bytes, so one is read for each time the port says it has one.
+            byte = await reader.read(1)
+            if not byte:
+                await asyncio.sleep_ms(1000)  # the cable was pulled
+                continue
+            received = bytearray(byte)
+            while len(received) < 128 and poll.poll(0):
+                byte = source.read(1)
+                if not byte:
+                    break
+                received.extend(byte)
+            # Old terminals end a line with CR alone.
+            for kind, content in self._reader.feed(bytes(received).replace(b"\r", b"\n")):
+                if kind == line.FRAME:
+                    self._on_frame(content)
+                elif kind == line.TEXT:
+                    await self._command(content)
+            await asyncio.sleep_ms(0)
+
+    async def _command(self, content: bytes) -> None:
+        words = printable(content[:COMMAND_BYTES]).split()
+        if not words:
+            return
+        command = self._commands.get(words[0].lower())
+        if command is None:
+            self.refused += 1
+            self.say("? %s: no such command; `help` lists them" % words[0][:20])
+            return
+        self.say("> " + words[0])
+        try:
+            lines = command[1](words[1:])
+            for text in lines:
+                self.say(text)
+        except ValueError as error:
+            self.refused += 1
+            self.say("error: %s" % error)
+
+
+def printable(content: bytes) -> str:
+    """Text of what was typed, anything but printable ASCII left out."""
+    return "".join([chr(byte) for byte in content if 32 <= byte < 127])
+
+
+def hex_bytes(text: str, name: str, size: int) -> bytes:
+    """Bytes from hex digits. Raises ValueError naming the argument."""
+    try:
+        value = binascii.unhexlify(text)
+    except ValueError:
+        raise ValueError("%s: not hex digits" % name)
+    if len(value) != size:
+        raise ValueError("%s: %d bytes, not %d" % (name, len(value), size))
+    return value

@@ -1,0 +1,45 @@
+"""The GNSS receiver: NMEA on a UART and a pulse on a pin, to the clock."""
+
+import asyncio
+import time
+
+from machine import UART, Pin
+
+from .nmea import Fix
+
+
+class Gnss:
+    """`run` feeds the clock for ever. `fix` is what the receiver last said."""
+
+    def __init__(self, settings: dict, monotonic, clock):
+        self._uart = UART(settings["uart"], baudrate=settings["baud"], rx=settings["rx"], tx=settings["tx"], rxbuf=1024)
+        self._monotonic = monotonic
+        self._clock = clock
+        self.fix = Fix()
+        self._fix_ms = None
+        self._pulse_ticks_us = None
+        pps = Pin(settings["pps"], Pin.IN)
+        pps.irq(self._pulse, Pin.IRQ_RISING)
+
+    async def run(self) -> None:
+        """Read sentences until cancelled."""
+        reader = asyncio.StreamReader(self._uart)
+        while True:
+            data = await reader.read(128)
+            now_us = self._monotonic.us()
+            if data and self.fix.feed(data):
+                self._fix_ms = now_us // 1000
+                pulse_ticks_us, self._pulse_ticks_us = self._pulse_ticks_us, None
+                if pulse_ticks_us is not None:
+                    self._clock.on_pulse(self._monotonic.at(pulse_ticks_us))
+                self._clock.on_fix(self.fix.utc_s, now_us)
+
+    def position(self, now_ms: int):
+        """(latitude_e7, longitude_e7, height_dm, hdop_x10) of a fix of the last 10 s with height, or None."""
+        fix = self.fix
+        if self._fix_ms is None or now_ms - self._fix_ms > 10_000 or fix.utc_s is None or not fix.has_height:
+            return None
+        return fix.latitude_e7, fix.longitude_e7, fix.height_dm, fix.hdop_x10
+
+    def _pulse(self, _pin) -> None:
+        self._pulse_ticks_us = time.ticks_us()  # raw: an interrupt must not touch what the program is computing

@@ -1,0 +1,80 @@
+"""The I2S microphone: blocks of samples to the detector, sample numbers to moments, and what was missed.
+
+Knows I2S and time, nothing of what a sound is. A block arrives late by as much as the rest of the program was busy, never
+early: so the earliest arrivals tell when samples were taken, and one later than the ring buffer can hold means loss.
+"""
+
+import asyncio
+
+from machine import I2S, Pin
+
+BLOCK_SAMPLES = 512  # 32 ms at 16 kHz
+SLOT_BYTES = 4  # 24-bit samples, left-justified in 32-bit slots
+RING_BYTES = 32768  # 0.5 s: the longest other work may hold the processor
+
+
+class Microphone:
+    """`run` feeds the detector for ever and calls `on_impulse(impulse)`; `blocks` shows that it is alive."""
+
+    def __init__(self, pins: dict, rate_hz: int, monotonic, detector, on_impulse):
+        self._rate_hz = rate_hz
+        self._monotonic = monotonic
+        self._detector = detector
+        self._on_impulse = on_impulse
+        self._i2s = I2S(
+            0,
+            sck=Pin(pins["sck"]),
+            ws=Pin(pins["ws"]),
+            sd=Pin(pins["sd"]),
+            mode=I2S.RX,
+            bits=32,
+            format=I2S.MONO,
+            rate=rate_hz,
+            ibuf=RING_BYTES,
+        )
+        self._buffer = memoryview(bytearray(BLOCK_SAMPLES * SLOT_BYTES))
+        self.blocks = 0
+        self._samples = 0
+        self._base_us = None  # monotonic time of sample 0, were none ever lost
+        self.late_us = 0  # scatter of arrivals: how well a sample number tells a moment
+        self.lost_samples = 0
+
+    async def run(self) -> None:
+        """Read and analyse until cancelled."""
+        reader = asyncio.StreamReader(self._i2s)
+        while True:
+            filled = 0
+            while filled < len(self._buffer):
+                filled += await reader.readinto(self._buffer[filled:]) or 0
+            self._samples += BLOCK_SAMPLES
+            self._note_arrival(self._monotonic.us())
+            waiting = self._detector.feed(self._buffer, BLOCK_SAMPLES)
+            self.blocks += 1
+            while waiting:
+                self._on_impulse(self._detector.take())
+                waiting -= 1
+            await asyncio.sleep_ms(0)  # with samples in the ring a read returns at once: let the others have their turn
+
+    def moment_us(self, sample: int) -> int:
+        """Monotonic time at which sample number `sample` was taken."""
+        return self._base_us + self._samples_us(sample)
+
+    def _samples_us(self, samples: int) -> int:
+        return samples * 1_000_000 // self._rate_hz
+
+    def _note_arrival(self, now_us: int) -> None:
+        base_us = now_us - self._samples_us(self._samples)
+        if self._base_us is None:
+            self._base_us = base_us
+            return
+        late_us = base_us - self._base_us
+        if late_us > self._samples_us(RING_BYTES // SLOT_BYTES + BLOCK_SAMPLES):
+            # The ring overflowed: from here on, sample numbers mean later moments.
+            self.lost_samples += late_us * self._rate_hz // 1_000_000
+            self._base_us = base_us
+        elif late_us < 0:
+            self._base_us = base_us
+            self.late_us = 0
+        else:
+            self._base_us += late_us // 1024  # a slow leak follows the divider's rounding of the sample rate
+            self.late_us += (late_us - self.late_us) // 16

@@ -1,0 +1,87 @@
+"""Observations and status in; signed, chained, durable records out.
+
+The order is the promise: a sequence number is reserved durably, the record is signed and journaled, and only then is it
+anybody's to send. So whatever is cut, no number ever names two records, and nothing that was sent is forgotten.
+"""
+
+import asyncio
+import hashlib
+
+from holdfire_protocol import cose, fields, record
+
+
+class Recorder:
+    """`record` makes one. `last_seq` is the newest; `new_records` counts those made since boot."""
+
+    def __init__(self, identity, journal, sequence, boot: int, monotonic, clock):
+        self._identity = identity
+        self._journal = journal
+        self._sequence = sequence
+        self._boot = boot
+        self._monotonic = monotonic
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self.restart = self._find_restart()
+        last = journal.last
+        self._prev = record.record_hash(last[1]) if last else identity.genesis
+        self.last_seq = last[0] if last else 0
+        self.first_seq = None  # of this boot
+        self.new_records = 0
+
+    def _find_restart(self):
+        """Why the next record does not simply follow the journal's last, or None when it does."""
+        last = self._journal.last
+        if self._sequence.value == 0 and last is None:
+            return fields.RESTART_FIRST
+        if last is None:
+            return fields.RESTART_JOURNAL_LOST
+        # The cut fell between reserving and journaling (the number was never sent), or the journal lost its tail
+        # (it may have been): both leave a number unaccounted for, and the record says so.
+        return None if last[0] == self._sequence.value else fields.RESTART_UNCLEAN
+
+    async def record(self, observations=None, status=None, alert: bool = False) -> int:
+        """Make, sign and keep one record; returns its sequence number. `observations` hold `at_us` (monotonic), not onset_us.
+
+        Raises journal.JournalFull when there is no room: then nothing was reserved that a receiver could miss unseen.
+        """
+        async with self._lock:
+            now_us = self._monotonic.us()
+            named = {
+                "boot": self._boot,
+                "prev": self._prev,
+                "time": self._clock.utc(now_us),
+                "uptime_ms": now_us // 1000,
+            }
+            if observations:
+                named["observations"] = [self._relative(o, now_us) for o in observations]
+            if status:
+                named["status"] = status
+            if self.restart is not None:
+                named["restart"] = self.restart
+            named["seq"] = seq = self._sequence.next()
+            payload = record.encode_record(named)
+            signed = cose.sig_structure(fields.AAD_RECORD + self._identity.network, payload)
+            message = cose.join(self._identity.kid, payload, await self._identity.key.sign_async(signed))
+            try:
+                self._journal.append(seq, message, alert)
+            except Exception:
+                # The number is spent and names nothing: the next record that finds room says so.
+                self.restart = self.restart or fields.RESTART_UNCLEAN
+                raise
+            self._prev = hashlib.sha256(message).digest()
+            self.restart = None
+            self.last_seq = seq
+            self.first_seq = self.first_seq or seq
+            self.new_records += 1
+            return seq
+
+    def _relative(self, observation: dict, now_us: int) -> dict:
+        """The onset relative to the record's time, by the clock's idea of the crystal's rate where it has one."""
+        relative = dict(observation)
+        at_us = relative.pop("at_us")
+        source, onset_utc_us, _ = self._clock.utc(at_us)
+        if source == fields.TIME_NONE:
+            relative["onset_us"] = at_us - now_us
+        else:
+            relative["onset_us"] = onset_utc_us - self._clock.utc(now_us)[1]
+        return relative

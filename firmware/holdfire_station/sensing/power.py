@@ -1,0 +1,34 @@
+"""Battery voltage through a divider on an ADC pin."""
+
+from machine import ADC, Pin
+
+SAMPLES = 16  # the ESP32's converter scatters by tens of millivolts
+
+
+class Battery:
+    """`read_mv` gives the battery's voltage, or None when the converter does not answer (some emulators have none)."""
+
+    def __init__(self, settings: dict, low_mv: int):
+        self._low_mv = low_mv
+        self._numerator = settings["divider_numerator"]
+        self._denominator = settings["divider_denominator"]
+        try:
+            self._adc = ADC(Pin(settings["adc"]), atten=ADC.ATTN_11DB)
+        except (OSError, ValueError):
+            self._adc = None
+
+    def read_mv(self):
+        """Millivolts at the battery, averaged; None when it cannot be measured."""
+        if self._adc is None:
+            return None
+        try:
+            total_uv = 0
+            for _ in range(SAMPLES):
+                total_uv += self._adc.read_uv()
+        except OSError:
+            return None
+        return min(total_uv * self._numerator // (SAMPLES * self._denominator * 1000), 65535)
+
+    def is_low(self, battery_mv) -> bool:
+        """True when the voltage is known and below the board's limit."""
+        return battery_mv is not None and battery_mv < self._low_mv
