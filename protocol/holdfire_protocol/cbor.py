@@ -82,6 +82,8 @@ def _put(out: bytearray, value: "Any", depth: int) -> None:
         out.extend(head(_MAP, len(value)))
         keyed = []
         for key in value:
+            if not isinstance(key, (int, bytes)):  # a tuple would do for a dict, and never be read back
+                raise CborError("map key is neither an integer nor a byte string")
             encoded = bytearray()
             _put(encoded, key, depth + 1)
             keyed.append((bytes(encoded), key))

@@ -14,6 +14,7 @@ _HEAD = b"\xd2\x84\x43" + PROTECTED + b"\xa1\x04\x48"  # tag 18, array(4), prote
 _SIGNATURE_HEAD = b"\x58\x40"
 _PAYLOAD_AT = len(_HEAD) + KID_BYTES
 OVERHEAD_BYTES = _PAYLOAD_AT + 2 + len(_SIGNATURE_HEAD) + SIGNATURE_BYTES  # with a payload of 24 to 255 bytes
+MAX_PAYLOAD_BYTES = MAX_RECORD_BYTES - OVERHEAD_BYTES - 1  # its length then takes three bytes, not two
 
 
 class CoseError(ValueError):
@@ -40,7 +41,9 @@ def sig_structure(external_aad: bytes, payload: bytes, protected: bytes = PROTEC
 
 
 def join(kid: bytes, payload: bytes, signature: bytes) -> bytes:
-    """The message from its parts."""
+    """The message from its parts. Raises CoseError rather than make what `parse` would refuse."""
+    if len(kid) != KID_BYTES or len(signature) != SIGNATURE_BYTES or len(payload) > MAX_PAYLOAD_BYTES:
+        raise CoseError("message: kid, payload or signature has a wrong length")
     return _HEAD + kid + cbor.byte_string(payload) + _SIGNATURE_HEAD + signature
 
 
@@ -57,7 +60,7 @@ def parse(message: bytes) -> Sign1:
         raise CoseError("payload: ends early")
     end = at + size
     if message[end : end + 2] != _SIGNATURE_HEAD or len(message) != end + 2 + SIGNATURE_BYTES:
-        raise CoseError("signature: not a byte string of 64 bytes at the end of the message")
+        raise CoseError("signature: the payload is not followed by a byte string of 64 bytes and the end")
     return Sign1(message[len(_HEAD) : _PAYLOAD_AT], message[at:end], message[end + 2 :])
 
 
@@ -89,7 +92,7 @@ def _payload_size(message: bytes) -> tuple[int, int]:
         if size < 256:
             raise CoseError("payload: length not in shortest form")
         return size, _PAYLOAD_AT + 3
-    raise CoseError("payload: not an attached byte string")
+    raise CoseError("payload: not an attached byte string of at most %d bytes" % MAX_PAYLOAD_BYTES)
 
 
 def _explain(message: bytes) -> str:

@@ -32,7 +32,7 @@ PUBLIC_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 
 MAX_RECORD_BYTES = 1024  # a whole COSE_Sign1; a burst of 16 impulses is below it
-MAX_FRAME_BYTES = MAX_RECORD_BYTES + 12  # frame head: array, type, network tag, byte string head
+MAX_FRAME_BYTES = MAX_RECORD_BYTES + 10  # array, kind, network tag, byte string head
 MAX_LINE_BYTES = 1400  # base64 of the largest frame, mark and CRC; text lines may be as long
 LORA_FRAME_BYTES = 255  # a record with one observation, or a status record, fits: held by a test
 
@@ -96,7 +96,7 @@ class Shape:
         self.variants = variants
 
 
-TIME = Shape("time", (
+TIME = Shape("instant", (
     (0, "source", UINT, 0, 5, True, None),  # 0 none, 1 crystal, 2 beacon, 3 gnss, 4 gnss_pps, 5 host
     (1, "utc_us", UINT, 0, UTC_MAX_US, True, None),  # microseconds since 1970-01-01T00:00:00Z; 0 without a source
     (2, "uncertainty_us", UINT, 0, U32, True, None),  # true UTC is within this of utc_us; 4294967295 without a source

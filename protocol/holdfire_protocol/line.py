@@ -1,8 +1,8 @@
 """The printable serial line: frames and human text on one cable, readable in any terminal program.
 
 A frame is the line `!HF1:` base64 `:` CRC-32 of the frame in 8 hex digits. Everything else is text for people. No byte
-of a frame line is a control character, so none can be mistaken for Ctrl-C. `LineReader` takes bytes as they come and
-never raises.
+of a frame line is a control character, so none can be mistaken for Ctrl-C. A line ends with CR, LF or both: terminal
+programs send a bare CR for Enter. `LineReader` takes bytes as they come and never raises.
 """
 
 import binascii
@@ -56,6 +56,7 @@ class LineReader:
     def feed(self, data: bytes) -> "list[tuple[int, Any]]":
         """Items completed by `data`: (TEXT, bytes), (FRAME, bytes) or (BAD, reason str). Empty lines give nothing."""
         items: list[tuple[int, Any]] = []
+        data = data.replace(b"\r", b"\n")
         start = 0
         while True:
             end = data.find(b"\n", start)
@@ -75,24 +76,27 @@ class LineReader:
         if len(self._buffer) + len(part) > MAX_LINE_BYTES:
             self._skipping = True
             self._buffer = bytearray()
-            self.bad += 1
-            items.append((BAD, "line: longer than %d bytes" % MAX_LINE_BYTES))
+            self._bad(items, "line: longer than %d bytes" % MAX_LINE_BYTES)
         else:
             self._buffer.extend(part)
 
     def _finish(self, items: "list[tuple[int, Any]]") -> None:
         line = bytes(self._buffer)
-        while line[-1:] == b"\r":
-            line = line[:-1]
-        mark = line.rfind(MARK)  # the last: a line cut by a reset is followed by what came after it
-        if mark < 0:
-            if line:
-                items.append((TEXT, line))
-            return
-        if mark:
-            items.append((TEXT, line[:mark]))
-        try:
-            items.append((FRAME, decode(line[mark:])))
-        except ValueError as error:
-            self.bad += 1
-            items.append((BAD, str(error)))
+        text_end = line.find(MARK)
+        if text_end < 0:
+            text_end = len(line)
+        if text_end:
+            items.append((TEXT, line[:text_end]))
+        # A frame cut by a reset is followed on its line by what came after: only what the last mark begins can be whole.
+        last = line.rfind(MARK)
+        if text_end < last:
+            self._bad(items, "line: cut short by another")
+        if last >= 0:
+            try:
+                items.append((FRAME, decode(line[last:])))
+            except ValueError as error:
+                self._bad(items, str(error))
+
+    def _bad(self, items: "list[tuple[int, Any]]", reason: str) -> None:
+        self.bad += 1
+        items.append((BAD, reason))

@@ -27,8 +27,9 @@ def record_hash(message: bytes) -> bytes:
 
 def encode_record(named: "dict[str, Any]") -> bytes:
     """Payload of a record from its fields (`fields.RECORD`). Raises FieldError, by the rules of `decode_record`."""
+    packed = schema.pack(fields.RECORD, named)
     check_record(named)
-    return cbor.encode(schema.pack(fields.RECORD, named))
+    return _within_limit("record", cbor.encode(packed))
 
 
 def decode_record(payload: bytes) -> "dict[str, Any]":
@@ -40,8 +41,9 @@ def decode_record(payload: bytes) -> "dict[str, Any]":
 
 def encode_beacon(named: "dict[str, Any]") -> bytes:
     """Payload of a beacon from its fields (`fields.BEACON`). Raises FieldError."""
-    check_time(named.get("time"))
-    return cbor.encode(schema.pack(fields.BEACON, named))
+    packed = schema.pack(fields.BEACON, named)
+    check_time(named["time"])
+    return _within_limit("beacon", cbor.encode(packed))
 
 
 def decode_beacon(payload: bytes) -> "dict[str, Any]":
@@ -52,21 +54,26 @@ def decode_beacon(payload: bytes) -> "dict[str, Any]":
 
 
 def check_record(named: "dict[str, Any]") -> None:
-    """The rules that span fields. Raises FieldError."""
+    """The rules that span fields, for fields that `schema` let through. Raises FieldError."""
     if not ("observations" in named or "status" in named or "restart" in named):
         raise FieldError("record", "says nothing: needs observations, status or restart")
-    check_time(named.get("time"))
+    check_time(named["time"])
+
+
+def _within_limit(name: str, payload: bytes) -> bytes:
+    # Before it is signed: a record too long to be accepted would take a sequence number and hold up the chain.
+    if len(payload) > cose.MAX_PAYLOAD_BYTES:
+        raise FieldError(name, "%d bytes, allowed %d: say less" % (len(payload), cose.MAX_PAYLOAD_BYTES))
+    return payload
 
 
 def check_time(time: "Any") -> None:
     """A time without a source says nothing more; a time with one is in the age of Holdfire. Raises FieldError."""
-    if time is None or len(time) != 3:
-        raise FieldError("time", "missing or not of three elements")
     source, utc_us, uncertainty_us = time
     if source == fields.TIME_NONE:
         if utc_us != 0 or uncertainty_us != fields.U32:
             raise FieldError("time", "source is none, so utc_us must be 0 and uncertainty_us 4294967295")
-    elif isinstance(utc_us, int) and utc_us < fields.UTC_MIN_US:
+    elif utc_us < fields.UTC_MIN_US:
         raise FieldError("time.utc_us", "%d is before %d" % (utc_us, fields.UTC_MIN_US))
 
 

@@ -40,8 +40,9 @@ def pack(shape: fields.Shape, named: "dict[str, Any]", where: str = "") -> "dict
 def unpack(shape: fields.Shape, packed: "Any", where: str = "") -> "dict[str, Any]":
     """Dict of named fields from a decoded map with integer keys. Raises FieldError."""
     if not isinstance(packed, dict):
-        raise FieldError(where or shape.name, "not a map")
+        raise FieldError((where or shape.name + ".")[:-1], "not a map")
     rows = _rows(shape, packed.get(1) if shape.variants else None, where)
+    known = [row[0] for row in rows]
     named = {}
     for row in rows:
         key = row[0]
@@ -49,9 +50,10 @@ def unpack(shape: fields.Shape, packed: "Any", where: str = "") -> "dict[str, An
             named[row[1]] = _unpack_value(row, packed[key], where + row[1])
         elif row[5]:
             raise FieldError(where + row[1], "missing")
-    if len(named) != len(packed):
-        known = [row[0] for row in rows]
-        raise FieldError(where or shape.name, "unknown key %s" % [k for k in packed if k not in known][0])
+    # By type too: a host's decoder may offer a key that only equals one of ours, as True and 1.0 equal 1.
+    unknown = [k for k in packed if not _is_int(k) or k not in known]
+    if unknown:
+        raise FieldError((where or shape.name + ".")[:-1], "unknown key %s" % sorted([str(k) for k in unknown])[0])
     return named
 
 
@@ -59,7 +61,7 @@ def _rows(shape: fields.Shape, kind: "Any", where: str) -> "Any":
     if not shape.variants:
         return shape.rows
     for variant in shape.variants:
-        if variant[0] == kind and not isinstance(kind, bool):
+        if variant[0] == kind and _is_int(kind):
             return variant[2]
     raise FieldError(where + "kind", "unknown kind")
 
@@ -97,6 +99,8 @@ def _pack_element(shape: fields.Shape, value: "Any", where: str) -> "Any":
         if not isinstance(value, dict):
             raise FieldError(where, "not a dict of fields")
         return pack(shape, value, where + ".")
+    if not isinstance(value, (list, tuple)):
+        raise FieldError(where, "not an array")
     if len(value) != len(shape.rows):
         raise FieldError(where, "%d elements, not %d" % (len(value), len(shape.rows)))
     for row, item in zip(shape.rows, value):
@@ -107,8 +111,6 @@ def _pack_element(shape: fields.Shape, value: "Any", where: str) -> "Any":
 def _unpack_element(shape: fields.Shape, value: "Any", where: str) -> "Any":
     if not shape.is_tuple:
         return unpack(shape, value, where + ".")
-    if not isinstance(value, list):
-        raise FieldError(where, "not an array")
     return tuple(_pack_element(shape, value, where))
 
 
@@ -126,7 +128,11 @@ def _check_scalar(row: "Any", value: "Any", where: str) -> None:
         if not row[3] <= len(value) <= row[4]:
             raise FieldError(where, "%d bytes, allowed %d to %d" % (len(value), row[3], row[4]))
     else:
-        if isinstance(value, bool) or not isinstance(value, int):
+        if not _is_int(value):
             raise FieldError(where, "not an integer")
         if not row[3] <= value <= row[4]:
             raise FieldError(where, "%d is outside %d to %d" % (value, row[3], row[4]))
+
+
+def _is_int(value: "Any") -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
