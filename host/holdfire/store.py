@@ -1,0 +1,470 @@
+"""The base's durable state: one SQLite file, one writer, any number of readers.
+
+Knows rows, transactions and durability. Does not know what makes a record valid (verify.py), how records chain
+(chain.py) or where they are sent (forward.py). A record row is also the outbox: each destination keeps a cursor over
+`records.id`, so a record and its place in every outbox are one write in one transaction.
+
+`Store` is the writer and belongs to one thread. `Reader` is for views: read-only, safe beside a running collector.
+"""
+
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import REASONS, StorageError
+
+SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x48464952  # "HFIR", so that file(1) and a lost operator can tell what it is
+
+# records.link
+PENDING = 0  # its predecessor is not stored yet
+LINKED = 1  # its predecessor is stored, but the chain does not reach back to a genesis record yet
+CONTIGUOUS = 2  # linked all the way back to a genesis record: what receipts speak of
+BROKEN = 3  # its predecessor is stored and contradicts it
+LINKS = ("pending", "linked", "contiguous", "broken")
+
+# records.kinds: which kinds of content, one bit each
+HAS_IMPULSE = 1
+HAS_TAMPER = 2
+HAS_STATUS = 4
+
+KEPT_BYTES = 2048  # of a refused message
+
+SCHEMA = """
+CREATE TABLE records (                 -- every record with a valid signature of an enrolled station, kept for ever
+  id INTEGER PRIMARY KEY,              -- order of storing; also the place in every outbox
+  hash BLOB NOT NULL UNIQUE,           -- SHA-256 of message: the record's name everywhere
+  kid BLOB NOT NULL,
+  seq INTEGER NOT NULL,
+  prev BLOB NOT NULL,
+  boot INTEGER NOT NULL,
+  time_source INTEGER NOT NULL,        -- fields.TIME_*
+  utc_us INTEGER NOT NULL,             -- 0 without a source
+  uncertainty_us INTEGER NOT NULL,
+  uptime_ms INTEGER NOT NULL,
+  restart INTEGER,                     -- fields.RESTART_* or NULL
+  kinds INTEGER NOT NULL,              -- HAS_* bits
+  link INTEGER NOT NULL,               -- PENDING, LINKED, CONTIGUOUS, BROKEN
+  problem TEXT,                        -- NULL, or 'time-range', 'sequence-reuse', 'chain-break': also in refusals
+  received_at_us INTEGER NOT NULL,     -- the base's clock
+  port TEXT NOT NULL,
+  message BLOB NOT NULL                -- the signed record, byte for byte
+);
+CREATE INDEX records_seq ON records (kid, seq);
+CREATE INDEX records_waiting ON records (kid, prev) WHERE link < 2;
+CREATE INDEX records_problem ON records (id) WHERE problem IS NOT NULL;
+
+CREATE TABLE refusals (                -- what was not accepted, or accepted with a problem, and why
+  id INTEGER PRIMARY KEY,
+  reason TEXT NOT NULL,                -- errors.REASONS
+  sha256 BLOB NOT NULL,                -- of the bytes; of port and text where no bytes survive
+  first_seen_us INTEGER NOT NULL,
+  last_seen_us INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  port TEXT NOT NULL,                  -- where it was first seen
+  kid BLOB,                            -- claimed; nothing is proven unless the reason says so
+  seq INTEGER,
+  field TEXT NOT NULL,                 -- the part to blame, or ''
+  text TEXT NOT NULL,                  -- one sentence for people
+  bytes BLOB,                          -- at most 2048; NULL when the record itself is in `records` or none survive
+  UNIQUE (reason, sha256)
+);
+CREATE TABLE refusal_totals (          -- never bounded, so nothing is refused silently
+  reason TEXT PRIMARY KEY,
+  total INTEGER NOT NULL,
+  not_kept INTEGER NOT NULL            -- of total: only counted, because the bound on rows was reached
+) WITHOUT ROWID;
+
+CREATE TABLE destinations (            -- one a forwarder
+  name TEXT PRIMARY KEY,               -- 'jsonl' or the URL
+  cursor INTEGER NOT NULL,             -- every record up to this id is delivered or parked
+  delivered INTEGER NOT NULL,          -- deliveries; a record may be delivered more than once
+  delivered_at_us INTEGER,
+  error TEXT,                          -- why it is stalled, or NULL
+  error_at_us INTEGER
+) WITHOUT ROWID;
+CREATE TABLE parked (                  -- records a destination will not take; kept until someone says retry
+  destination TEXT NOT NULL,
+  record_id INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  parked_at_us INTEGER NOT NULL,
+  retry INTEGER NOT NULL DEFAULT 0,    -- 1: asked for; the collector takes it up within seconds
+  PRIMARY KEY (destination, record_id)
+) WITHOUT ROWID;
+
+CREATE TABLE state (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;  -- beacon_number: reserved up to this
+"""
+
+_INSERT = (
+    "INSERT INTO records (hash, kid, seq, prev, boot, time_source, utc_us, uncertainty_us, uptime_ms, restart, kinds,"
+    " link, problem, received_at_us, port, message) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+)
+
+
+def now_us() -> int:
+    """The base's clock: microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+class Store:
+    """The writer. Use from one thread. Every write happens between `begin` and `commit`.
+
+    Any failure to write raises StorageError; after one this object refuses further work, because what is on disk is
+    known only after the next start.
+    """
+
+    def __init__(self, path: Path, refusal_rows: int = 100_000):
+        self._failed = False
+        self._refusal_rows_each = max(1, refusal_rows // len(REASONS))
+        try:
+            self._db = _open_writer(path)
+            self._refusal_rows = dict(self._db.execute("SELECT reason, count(*) FROM refusals GROUP BY reason"))
+        except sqlite3.Error as error:
+            raise StorageError(_say(path, error)) from error
+        self._path = path
+
+    def close(self) -> None:
+        self._db.close()
+
+    def begin(self) -> None:
+        if self._failed:
+            raise StorageError(f"{self._path}: an earlier write failed; start the collector again")
+        self._run("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Durable when this returns: WAL with synchronous=FULL."""
+        self._run("COMMIT")
+
+    def insert_record(self, row: tuple[Any, ...]) -> int:
+        """Store one record; `row` in the order of the columns after `id`. Returns its id."""
+        return self._run(_INSERT, row).lastrowid or 0
+
+    def set_link(self, record_id: int, link: int, problem: str | None = None) -> None:
+        """Change a record's place in the chain; `problem` is noted, and never taken back."""
+        self._run(
+            "UPDATE records SET link = ?, problem = coalesce(?, problem) WHERE id = ?", (link, problem, record_id)
+        )
+
+    def insert_refusal(
+        self,
+        reason: str,
+        sha256: bytes,
+        at_us: int,
+        port: str,
+        text: str,
+        field: str = "",
+        kid: bytes | None = None,
+        seq: int | None = None,
+        kept: bytes | None = None,
+    ) -> None:
+        """Note one refusal: a new row, a higher count on the row there is, or at the bound the total alone.
+
+        The bound is shared out evenly among the reasons, so that noise of one kind cannot push out another.
+        """
+        not_kept = 0
+        again = self._run(
+            "UPDATE refusals SET count = count + 1, last_seen_us = ? WHERE reason = ? AND sha256 = ?",
+            (at_us, reason, sha256),
+        )
+        if not again.rowcount:
+            rows = self._refusal_rows.get(reason, 0)
+            if rows < self._refusal_rows_each:
+                self._run(
+                    "INSERT INTO refusals (reason, sha256, first_seen_us, last_seen_us, count, port, kid, seq, field,"
+                    " text, bytes) VALUES (?,?,?,?,1,?,?,?,?,?,?)",
+                    (reason, sha256, at_us, at_us, port, kid, seq, field, text, kept[:KEPT_BYTES] if kept else None),
+                )
+                self._refusal_rows[reason] = rows + 1
+            else:
+                not_kept = 1
+        self._run(
+            "INSERT INTO refusal_totals VALUES (?, 1, ?) ON CONFLICT (reason) DO UPDATE SET total = total + 1,"
+            " not_kept = not_kept + excluded.not_kept",
+            (reason, not_kept),
+        )
+
+    def reserve_beacon_numbers(self, count: int) -> int:
+        """First of `count` numbers never handed out before, whatever happens next. Commits."""
+        self.begin()
+        self._run("INSERT OR IGNORE INTO state VALUES ('beacon_number', 0)")
+        last = self._one("SELECT value FROM state WHERE key = 'beacon_number'")[0]
+        self._run("UPDATE state SET value = value + ? WHERE key = 'beacon_number'", (count,))
+        self.commit()
+        return int(last) + 1
+
+    # What the chain needs to know of the past; inside or outside a transaction.
+
+    def id_of_hash(self, record_hash: bytes) -> int | None:
+        row = self._one("SELECT id FROM records WHERE hash = ?", (record_hash,))
+        return row[0] if row else None
+
+    def find_parent(self, kid: bytes, record_hash: bytes) -> tuple[int, int] | None:
+        """(seq, link) of a station's record by its hash."""
+        row: tuple[int, int] | None = self._one(
+            "SELECT seq, link FROM records WHERE hash = ? AND kid = ?", (record_hash, kid)
+        )
+        return row
+
+    def has_seq(self, kid: bytes, seq: int) -> bool:
+        return self._one("SELECT 1 FROM records WHERE kid = ? AND seq = ?", (kid, seq)) is not None
+
+    def waiting_children(self, kid: bytes, record_hash: bytes) -> list[tuple[int, bytes, int, int | None, int]]:
+        """(id, hash, seq, restart, link) of the records that follow this one and are not contiguous yet."""
+        return self._run(
+            "SELECT id, hash, seq, restart, link FROM records WHERE kid = ? AND prev = ? AND link < 2",
+            (kid, record_hash),
+        ).fetchall()
+
+    def has_waiting(self, kid: bytes) -> bool:
+        return self._one("SELECT 1 FROM records WHERE kid = ? AND link < 2 LIMIT 1", (kid,)) is not None
+
+    def highest_seq(self, kid: bytes) -> int:
+        row = self._one("SELECT max(seq) FROM records WHERE kid = ?", (kid,))
+        return (row and row[0]) or 0
+
+    def highest_contiguous(self, kid: bytes) -> tuple[int, bytes] | None:
+        """(seq, hash) that a receipt for this station names."""
+        row: tuple[int, bytes] | None = self._one(
+            "SELECT seq, hash FROM records WHERE kid = ? AND link = 2 ORDER BY seq DESC, id LIMIT 1", (kid,)
+        )
+        return row
+
+    def newest_dated(self, kid: bytes) -> tuple[int, int, int, int] | None:
+        """(boot, utc_us, uptime_ms, uncertainty_us) of the newest record that has a time."""
+        row: tuple[int, int, int, int] | None = self._one(
+            "SELECT boot, utc_us, uptime_ms, uncertainty_us FROM records WHERE kid = ? AND time_source <> 0"
+            " ORDER BY seq DESC, id DESC LIMIT 1",
+            (kid,),
+        )
+        return row
+
+    # Outboxes.
+
+    def add_destination(self, name: str) -> int:
+        """Make the destination known, from the first record on; returns its cursor. Commits."""
+        self.begin()
+        self._run("INSERT OR IGNORE INTO destinations (name, cursor, delivered) VALUES (?, 0, 0)", (name,))
+        cursor = self._one("SELECT cursor FROM destinations WHERE name = ?", (name,))[0]
+        self.commit()
+        return int(cursor)
+
+    def outbox(self, after_id: int, limit: int) -> list[tuple[Any, ...]]:
+        """(id, hash, link, problem, received_at_us, port, message) of stored records after an id, in order."""
+        return self._run(
+            "SELECT id, hash, link, problem, received_at_us, port, message FROM records WHERE id > ?"
+            " ORDER BY id LIMIT ?",
+            (after_id, limit),
+        ).fetchall()
+
+    def note_delivered(self, name: str, cursor: int, count: int) -> None:
+        """Move a destination's cursor: all records up to it are delivered or parked. Commits."""
+        self.begin()
+        self._run(
+            "UPDATE destinations SET cursor = ?, delivered = delivered + ?, delivered_at_us = ?, error = NULL"
+            " WHERE name = ?",
+            (cursor, count, now_us(), name),
+        )
+        self.commit()
+
+    def note_stalled(self, name: str, error: str) -> None:
+        """Say why a destination does not take records now. Commits."""
+        self.begin()
+        self._run("UPDATE destinations SET error = ?, error_at_us = ? WHERE name = ?", (error, now_us(), name))
+        self.commit()
+
+    def park(self, name: str, record_id: int, reason: str) -> None:
+        """Set a record aside for one destination. Commits."""
+        self.begin()
+        self._run("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, 0)", (name, record_id, reason, now_us()))
+        self.commit()
+
+    def unpark(self, name: str, record_id: int) -> None:
+        """A parked record was delivered after all. Commits."""
+        self.begin()
+        self._run("DELETE FROM parked WHERE destination = ? AND record_id = ?", (name, record_id))
+        self.commit()
+
+    def wanted_again(self, name: str, limit: int) -> list[tuple[Any, ...]]:
+        """Parked records someone asked to retry, as `outbox` gives them."""
+        return self._run(
+            "SELECT r.id, r.hash, r.link, r.problem, r.received_at_us, r.port, r.message FROM parked p"
+            " JOIN records r ON r.id = p.record_id WHERE p.destination = ? AND p.retry = 1 ORDER BY r.id LIMIT ?",
+            (name, limit),
+        ).fetchall()
+
+    def _one(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
+        return self._run(sql, values).fetchone()
+
+    def _run(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.Error as error:
+            self._failed = True
+            raise StorageError(_say(self._path, error)) from error
+
+
+class Reader:
+    """Read-only views of a base's records, for people and tests. Rows are sqlite3.Row: by name or index."""
+
+    def __init__(self, path: Path):
+        if not path.exists():
+            raise StorageError(f"{path}: no records here yet; run `holdfire collect` first")
+        try:
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+            self._db.row_factory = sqlite3.Row
+            _check_version(self._db)
+        except sqlite3.Error as error:
+            raise StorageError(_say(path, error)) from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    def stations(self) -> list[sqlite3.Row]:
+        """One row a station that has records: kid, records, first_seq, last_seq, missing (sequence numbers not stored
+        between first and last), contiguous_seq, waiting, problems, last_received_at_us, last_port."""
+        return self._db.execute(
+            "SELECT kid, count(*) AS records, min(seq) AS first_seq, max(seq) AS last_seq,"
+            " max(seq) - min(seq) + 1 - count(DISTINCT seq) AS missing,"
+            " max(CASE WHEN link = 2 THEN seq END) AS contiguous_seq, sum(link < 2) AS waiting,"
+            " count(problem) AS problems, max(received_at_us) AS last_received_at_us,"
+            " (SELECT port FROM records p WHERE p.kid = r.kid ORDER BY p.seq DESC LIMIT 1) AS last_port"
+            " FROM records r GROUP BY kid ORDER BY kid"
+        ).fetchall()
+
+    def latest_status(self, kid: bytes) -> sqlite3.Row | None:
+        """The station's newest record that carries a status."""
+        return self._fetch_one(
+            "SELECT * FROM records WHERE kid = ? AND kinds & 4 ORDER BY seq DESC, id LIMIT 1", (kid,)
+        )
+
+    def records(
+        self,
+        kid: bytes | None = None,
+        kinds: int = 0,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        problem: bool = False,
+        after_id: int = 0,
+        limit: int = 100,
+        newest_first: bool = True,
+    ) -> Iterator[sqlite3.Row]:
+        """Record rows (every column of `records`). `since_us` and `until_us` bound received_at_us."""
+        where, values = ["id > ?"], [after_id]
+        for clause, value in (
+            ("kid = ?", kid),
+            ("kinds & ?", kinds or None),
+            ("received_at_us >= ?", since_us),
+            ("received_at_us < ?", until_us),
+        ):
+            if value is not None:
+                where.append(clause)
+                values.append(value)  # type: ignore[arg-type]
+        if problem:
+            where.append("problem IS NOT NULL")
+        order = "DESC" if newest_first else "ASC"
+        sql = f"SELECT * FROM records WHERE {' AND '.join(where)} ORDER BY id {order} LIMIT ?"
+        return iter(self._db.execute(sql, (*values, limit)))
+
+    def records_by_hash(self, prefix: str) -> list[sqlite3.Row]:
+        """Records whose hash begins with these hex digits, at most 10."""
+        low = bytes.fromhex(prefix.ljust(64, "0"))
+        high = bytes.fromhex(prefix.ljust(64, "f"))
+        return self._db.execute("SELECT * FROM records WHERE hash BETWEEN ? AND ? LIMIT 10", (low, high)).fetchall()
+
+    def record_at(self, kid: bytes, seq: int) -> list[sqlite3.Row]:
+        """Records of a station with this number: more than one is equivocation."""
+        return self._db.execute("SELECT * FROM records WHERE kid = ? AND seq = ? ORDER BY id", (kid, seq)).fetchall()
+
+    def refusals(self, reason: str | None = None, limit: int = 100) -> list[sqlite3.Row]:
+        """Refusal rows (every column), last seen first."""
+        return self._db.execute(
+            "SELECT * FROM refusals WHERE ? IS NULL OR reason = ? ORDER BY last_seen_us DESC, id DESC LIMIT ?",
+            (reason, reason, limit),
+        ).fetchall()
+
+    def refusal_totals(self) -> dict[str, tuple[int, int]]:
+        """reason -> (total, of which only counted)."""
+        rows = self._db.execute("SELECT reason, total, not_kept FROM refusal_totals")
+        return {reason: (total, not_kept) for reason, total, not_kept in rows}
+
+    def destinations(self) -> list[sqlite3.Row]:
+        """Destination rows with `waiting` (records not delivered yet) and `parked`."""
+        return self._db.execute(
+            "SELECT d.*, (SELECT count(*) FROM records WHERE id > d.cursor) AS waiting,"
+            " (SELECT count(*) FROM parked WHERE destination = d.name) AS parked FROM destinations d ORDER BY name"
+        ).fetchall()
+
+    def parked(self, limit: int = 100) -> list[sqlite3.Row]:
+        """destination, hash, kid, seq, reason, parked_at_us, retry of parked records."""
+        return self._db.execute(
+            "SELECT p.destination, r.hash, r.kid, r.seq, p.reason, p.parked_at_us, p.retry FROM parked p"
+            " JOIN records r ON r.id = p.record_id ORDER BY p.parked_at_us LIMIT ?",
+            (limit,),
+        ).fetchall()
+
+    def _fetch_one(self, sql: str, values: tuple[Any, ...]) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = self._db.execute(sql, values).fetchone()
+        return row
+
+
+def retry_parked(path: Path, destination: str | None = None) -> int:
+    """Ask the collector, running or not, to send parked records again. Returns how many."""
+    try:
+        db = _open_writer(path)
+        with db:
+            changed = db.execute(
+                "UPDATE parked SET retry = 1 WHERE ? IS NULL OR destination = ?", (destination, destination)
+            ).rowcount
+        db.close()
+    except sqlite3.Error as error:
+        raise StorageError(_say(path, error)) from error
+    return changed
+
+
+def _open_writer(path: Path) -> sqlite3.Connection:
+    # Opened here, used by the collector's writer thread alone: hence check_same_thread.
+    fresh = not path.exists()
+    if fresh:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False, cached_statements=64)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")  # WAL needs it: NORMAL may lose the last commits in a power cut
+    if sys.platform == "darwin":
+        db.execute("PRAGMA fullfsync=1")  # fsync on macOS does not reach the medium; F_FULLFSYNC does
+    db.execute("BEGIN IMMEDIATE")
+    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+        for statement in SCHEMA.split(";\n"):
+            if statement.strip():
+                db.execute(statement)
+        db.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    db.execute("COMMIT")
+    _check_version(db)
+    if fresh:  # the file's own name must survive a power cut too
+        directory = os.open(path.parent, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+    return db
+
+
+def _check_version(db: sqlite3.Connection) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        raise sqlite3.DatabaseError(f"schema version {version}; this holdfire knows {SCHEMA_VERSION}")
+
+
+def _say(path: Path, error: sqlite3.Error) -> str:
+    hint = {
+        sqlite3.SQLITE_FULL: "the disk is full: make room, then start again",
+        sqlite3.SQLITE_IOERR: "the disk failed to write or read: check it, then start again",
+        sqlite3.SQLITE_CORRUPT: "the file is damaged: keep it, and start in a new directory",
+        sqlite3.SQLITE_NOTADB: "this is not a Holdfire database",
+        sqlite3.SQLITE_BUSY: "another program holds it: end that program, then start again",
+        sqlite3.SQLITE_READONLY: "it cannot be written: check its owner and mode",
+        sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check its folder's owner and mode",
+    }.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "nothing after the last commit is acknowledged")
+    return f"{path}: {error}; {hint}"
