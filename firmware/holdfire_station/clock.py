@@ -1,7 +1,8 @@
 """UTC with a stated uncertainty, from GNSS pulses, GNSS sentences or beacons, over the chip's crystal.
 
-Pure: monotonic microseconds and UTC in, (source, utc_us, uncertainty_us) out; owns no pin and reads no timer but through
-`Monotonic`. Does not steer anything: it keeps the offset between the crystal and UTC, and says how far it may be wrong.
+Pure: monotonic microseconds and UTC in, (source, utc_us, uncertainty_us) out; owns no pin and reads no timer but
+through `Monotonic`. Does not steer anything: it keeps the offset between the crystal and UTC, and says how far it may
+be wrong.
 """
 
 from holdfire_protocol.fields import TIME_BEACON, TIME_CRYSTAL, TIME_GNSS, TIME_GNSS_PPS, TIME_NONE, U32, UTC_MIN_US
@@ -10,8 +11,9 @@ AGREEMENTS_NEEDED = 3  # fixes in a row that tell the same time, before the firs
 AGREEMENTS_TO_JUMP = 10  # as many that contradict what is believed, before that is given up
 FRESH_GNSS_US = 5_000_000
 FRESH_BEACON_US = 60_000_000
-NMEA_LATENCY_US = 500_000  # a sentence arrives within a second after the instant it names: the middle, give or take
+NMEA_LATENCY_US = 500_000  # a sentence arrives within a second after the instant it names: the middle of that
 PPS_FLOOR_US = 50  # least claim for a pulse seen by a scheduled interrupt; the measured spread is added
+PPS_START_US = 5_000  # assumed spread before it was measured: a busy station serves an interrupt late
 DRIFT_PPM = 40  # crystal over the range of temperature, undisciplined
 DISCIPLINED_PPM = 15  # after its rate was measured against GNSS: what temperature can still do
 RATE_BASE_US = 64_000_000  # a pulse seen 1 ms late over this base is 16 ppm
@@ -44,7 +46,7 @@ class Monotonic:
 
 
 class Clock:
-    """`on_pulse`, `on_fix` and `on_beacon` feed it; `utc` answers. `rejected` counts fixes that contradicted the rest."""
+    """`on_pulse`, `on_fix`, `on_beacon` feed it; `utc` answers. `rejected` counts fixes that contradicted the rest."""
 
     def __init__(self):
         self.rejected = 0
@@ -63,7 +65,7 @@ class Clock:
         self._rate_from = None
 
     def utc(self, at_us: int):
-        """(source, utc_us, uncertainty_us) of the monotonic instant `at_us`; (0, 0, 4294967295) when time is not known."""
+        """(source, utc_us, uncertainty_us) of monotonic instant `at_us`; (0, 0, 4294967295) while time is not known."""
         if self._source == TIME_NONE:
             return TIME_NONE, 0, U32
         elapsed_us = at_us - self._anchor_us
@@ -92,7 +94,7 @@ class Clock:
             self._anchor(TIME_GNSS, utc_s * 1_000_000 + NMEA_LATENCY_US, at_us, NMEA_LATENCY_US)
 
     def on_beacon(self, utc_us: int, uncertainty_us: int, sent_us: int, at_us: int) -> None:
-        """A verified beacon that was signed between monotonic `sent_us` (a record it acknowledges left) and `at_us` (now).
+        """A verified beacon, signed between monotonic `sent_us` (a record it acknowledges left) and `at_us` (now).
 
         True UTC now lies between the beacon's time and that plus the round trip; taken only when that is better than
         what is known.
@@ -113,7 +115,7 @@ class Clock:
         self._anchor_uncertainty_us = uncertainty_us
 
     def _anchor(self, source: int, utc_us: int, at_us: int, uncertainty_us: int) -> None:
-        """Believe a GNSS instant only when it agrees with those before it (a cold receiver tells old or leaping times)."""
+        """Believe a GNSS instant only when those before it agree (a cold receiver tells old or leaping times)."""
         # One sentence may come up to 1 s later than another; a pulse is late by at most a few ms.
         tolerance_us = 2 * uncertainty_us + 20_000
         step_us = (utc_us - self._candidate_utc_us) - (at_us - self._candidate_us)
@@ -145,12 +147,12 @@ class Clock:
     def _adopt(self, source: int, utc_us: int, at_us: int, uncertainty_us: int) -> None:
         self._source = source
         self._disagreed = 0
-        self._spread_us = 0
+        self._spread_us = PPS_START_US
         self._rate_from = None
-        self._set(utc_us, at_us, uncertainty_us + PPS_FLOOR_US)
+        self._set(utc_us, at_us, max(uncertainty_us, PPS_START_US))
 
     def _follow_pulse(self, utc_us: int, at_us: int, error_us: int) -> None:
-        """Interrupts are only ever late. A pulse earlier than predicted is the better one; a later one counts a little."""
+        """Interrupts are only ever late: an earlier pulse than predicted is the better one."""
         if self._source != TIME_GNSS_PPS:
             self._adopt(TIME_GNSS_PPS, utc_us, at_us, 0)
             return

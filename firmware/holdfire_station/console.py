@@ -1,7 +1,7 @@
 """The serial console: text for people, frames for the collector, on one cable.
 
-Reads the line the way a hostile keyboard would write it: bounded, skipping what is damaged, never raising. Writes whole
-lines only, so that frames and text never mix.
+Reads the line the way a hostile keyboard would write it: bounded, skipping what is damaged, never raising. Writes
+whole lines only, so that frames and text never mix.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ COMMAND_BYTES = 240  # `enrol` with its three values is 165
 
 
 class Console:
-    """`run` reads for ever; `commands` maps a name to (help, function(arguments) -> lines); `on_frame(bytes)` takes frames."""
+    """`run` reads for ever. `commands` maps a name to (help, function(words) -> lines); `on_frame` takes a frame."""
 
     def __init__(self, commands: dict, on_frame):
         self._commands = commands
@@ -56,8 +56,7 @@ class Console:
                 if not byte:
                     break
                 received.extend(byte)
-            # Old terminals end a line with CR alone.
-            for kind, content in self._reader.feed(bytes(received).replace(b"\r", b"\n")):
+            for kind, content in self._reader.feed(bytes(received)):
                 if kind == line.FRAME:
                     self._on_frame(content)
                 elif kind == line.TEXT:

@@ -12,13 +12,19 @@ class Gnss:
     """`run` feeds the clock for ever. `fix` is what the receiver last said."""
 
     def __init__(self, settings: dict, monotonic, clock):
-        self._uart = UART(settings["uart"], baudrate=settings["baud"], rx=settings["rx"], tx=settings["tx"], rxbuf=1024)
+        self._uart = UART(
+            settings["uart_id"],
+            baudrate=settings["baud"],
+            rx=Pin(settings["rx_pin"]),
+            tx=Pin(settings["tx_pin"]),
+            rxbuf=1024,
+        )
         self._monotonic = monotonic
         self._clock = clock
         self.fix = Fix()
         self._fix_ms = None
         self._pulse_ticks_us = None
-        pps = Pin(settings["pps"], Pin.IN)
+        pps = Pin(settings["pps_pin"], Pin.IN)
         pps.irq(self._pulse, Pin.IRQ_RISING)
 
     async def run(self) -> None:

@@ -1,4 +1,5 @@
-"""Who the station is: its private key, its deployment, and the collector it believes. One small file beside the program.
+"""Who the station is: its private key, its deployment, and the collector it believes. One small file beside the
+program.
 
 The file is written whole under another name and renamed, so a power cut leaves the old one or the new one.
 """

@@ -1,7 +1,8 @@
 """The I2S microphone: blocks of samples to the detector, sample numbers to moments, and what was missed.
 
-Knows I2S and time, nothing of what a sound is. A block arrives late by as much as the rest of the program was busy, never
-early: so the earliest arrivals tell when samples were taken, and one later than the ring buffer can hold means loss.
+Knows I2S and time, nothing of what a sound is. A block arrives late by as much as the rest of the program was busy,
+never early: so the earliest arrivals tell when samples were taken, and one later than the ring buffer can hold means
+loss.
 """
 
 import asyncio
@@ -10,27 +11,28 @@ from machine import I2S, Pin
 
 BLOCK_SAMPLES = 512  # 32 ms at 16 kHz
 SLOT_BYTES = 4  # 24-bit samples, left-justified in 32-bit slots
-RING_BYTES = 32768  # 0.5 s: the longest other work may hold the processor
+RING_FRAME_BYTES = 8  # the driver's ring holds left and right slots, whichever is wanted
 
 
 class Microphone:
     """`run` feeds the detector for ever and calls `on_impulse(impulse)`; `blocks` shows that it is alive."""
 
-    def __init__(self, pins: dict, rate_hz: int, monotonic, detector, on_impulse):
-        self._rate_hz = rate_hz
+    def __init__(self, settings: dict, monotonic, detector, on_impulse):
+        self._rate_hz = settings["sample_rate_hz"]
+        self._ring_samples = settings["dma_bytes"] // RING_FRAME_BYTES
         self._monotonic = monotonic
         self._detector = detector
         self._on_impulse = on_impulse
         self._i2s = I2S(
-            0,
-            sck=Pin(pins["sck"]),
-            ws=Pin(pins["ws"]),
-            sd=Pin(pins["sd"]),
+            settings["i2s_id"],
+            sck=Pin(settings["sck_pin"]),
+            ws=Pin(settings["ws_pin"]),
+            sd=Pin(settings["sd_pin"]),
             mode=I2S.RX,
             bits=32,
             format=I2S.MONO,
-            rate=rate_hz,
-            ibuf=RING_BYTES,
+            rate=self._rate_hz,
+            ibuf=settings["dma_bytes"],
         )
         self._buffer = memoryview(bytearray(BLOCK_SAMPLES * SLOT_BYTES))
         self.blocks = 0
@@ -68,7 +70,7 @@ class Microphone:
             self._base_us = base_us
             return
         late_us = base_us - self._base_us
-        if late_us > self._samples_us(RING_BYTES // SLOT_BYTES + BLOCK_SAMPLES):
+        if late_us > self._samples_us(self._ring_samples + BLOCK_SAMPLES):
             # The ring overflowed: from here on, sample numbers mean later moments.
             self.lost_samples += late_us * self._rate_hz // 1_000_000
             self._base_us = base_us

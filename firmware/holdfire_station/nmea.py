@@ -1,7 +1,8 @@
 """NMEA 0183 sentences from a GNSS receiver: only RMC (time, validity, position) and GGA (satellites, HDOP, height).
 
-Pure and bounded: bytes in, `Fix` attributes updated, everything malformed refused and counted. Trusts nothing: checksum,
-field count, digits and ranges are checked, for the wire is open and receivers spit out fragments while they start.
+Pure and bounded: bytes in, `Fix` attributes updated, everything malformed refused and counted. Trusts nothing:
+checksum, field count, digits and ranges are checked, for the wire is open and receivers spit out fragments while they
+start.
 """
 
 MAX_SENTENCE = 96  # the standard says 82 with CR LF; some receivers exceed it a little

@@ -1,67 +1,66 @@
-"""What to send next, and what a beacon says of it. Sans-I/O: milliseconds in, sequence numbers and deadlines out.
+"""What to send next. Sans-I/O: milliseconds in, sequence numbers and waiting times out.
 
-Order: a record made now goes out at once; then every alert no receipt covers, once a session; then the oldest, in windows,
-each window answered by a receipt before the next. Nothing is dropped: what no receipt covers is sent again, for ever, ever
-less often while no base answers.
+A record made now goes out at once. What no receipt covers is sent in passes: alerts first, each kind from old to new,
+in windows, and each window waits until the base was heard again. No answer, and the pass starts over, less and less
+often. Nothing is ever given up here: only a receipt takes a record out of the journal.
 """
 
-WINDOW = 8  # records sent per receipt awaited: 8 lines are 0.2 s of a 115200 baud cable
+WINDOW = 8  # records sent before the base must be heard: 8 lines are 0.2 s of a 115200 baud cable
 RETRY_FIRST_MS = 4_000
 RETRY_LONGEST_MS = 60_000
-SESSION_GAP_MS = 60_000  # a base not heard for so long may be another one, or have lost what it was sent
 
 
 class Outbox:
-    """`journal` is asked what is pending; `next` says what to send; `receipt` and `heard` tell of the base."""
+    """`made`, `heard` tell it what happened; `next` says what to send. `journal` is asked for what is pending."""
 
     def __init__(self, journal):
         self._journal = journal
-        self._fresh = []  # made but never sent, newest last; bounded by WINDOW, the journal keeps the rest
-        self._alert_cursor = 0  # alerts up to here were sent in this session
-        self._window = []  # sequence numbers still to send in this window
+        self._fresh = []  # made and never sent; at most WINDOW, the passes find the others
+        self._pass = None  # iterator over what is pending
+        self._pass_last_seq = 0
+        self._window = []
+        self._answered = False
         self._retry_ms = RETRY_FIRST_MS
         self._next_window_ms = 0
-        self._heard_ms = None
-        self.sent = 0
 
-    def made(self, seq: int) -> None:
-        """A record was journaled: send it at once."""
+    def made(self, seq: int, now_ms: int) -> None:
+        """A record was journaled."""
         if len(self._fresh) < WINDOW:
             self._fresh.append(seq)
+        if self._pass is None:  # give its receipt time to come before sending it again
+            self._next_window_ms = max(self._next_window_ms, now_ms + RETRY_FIRST_MS)
+
+    def heard(self, now_ms: int) -> None:
+        """A verified beacon came: the base is there, and has had what was sent."""
+        self._answered = True
+        self._retry_ms = RETRY_FIRST_MS
+        self._next_window_ms = now_ms if self._pass is not None else now_ms + RETRY_FIRST_MS
 
     def next(self, now_ms: int):
-        """(sequence number to send now or None, ms until this is worth asking again)."""
+        """(sequence number to send now or None, milliseconds until it is worth asking again)."""
         if self._fresh:
-            seq = self._fresh.pop(0)
-            self._alert_cursor = max(self._alert_cursor, seq) if not self._journal.pending_count else self._alert_cursor
-            return self._send(seq)
+            return self._fresh.pop(0), 0
         if not self._window:
             if now_ms < self._next_window_ms:
                 return None, self._next_window_ms - now_ms
-            self._window = self._fill()
-            self._next_window_ms = now_ms + self._retry_ms
-            self._retry_ms = min(2 * self._retry_ms, RETRY_LONGEST_MS)
+            self._fill(now_ms)
             if not self._window:
-                return None, self._retry_ms
-        return self._send(self._window.pop(0))
+                return None, max(self._next_window_ms - now_ms, 1)
+        return self._window.pop(0), 0
 
-    def heard(self, now_ms: int) -> None:
-        """A verified beacon came: the base is there."""
-        if self._heard_ms is None or now_ms - self._heard_ms > SESSION_GAP_MS:
-            self._alert_cursor = 0
-            self._next_window_ms = now_ms
-        self._heard_ms = now_ms
-        self._retry_ms = RETRY_FIRST_MS
-
-    def receipt(self, now_ms: int) -> None:
-        """Something new was acknowledged: go on with the next window now."""
-        self._window = []
-        self._next_window_ms = now_ms
-        self._retry_ms = RETRY_FIRST_MS
-
-    def _send(self, seq: int):
-        self.sent += 1
-        return seq, 0
-
-    def _fill(self):
-        raise NotImplementedError
+    def _fill(self, now_ms: int) -> None:
+        """The next window of this pass, or the first of a new one."""
+        if not self._answered:
+            self._pass = None
+        self._answered = False
+        self._next_window_ms = now_ms + self._retry_ms
+        self._retry_ms = min(2 * self._retry_ms, RETRY_LONGEST_MS)
+        if self._pass is None:
+            self._pass = self._journal.pending()
+            self._pass_last_seq = self._journal.last_seq
+        for seq in self._pass:
+            if seq <= self._pass_last_seq:  # later ones went out when they were made
+                self._window.append(seq)
+                if len(self._window) == WINDOW:
+                    return
+        self._pass = None

@@ -1,7 +1,7 @@
 """Observations and status in; signed, chained, durable records out.
 
-The order is the promise: a sequence number is reserved durably, the record is signed and journaled, and only then is it
-anybody's to send. So whatever is cut, no number ever names two records, and nothing that was sent is forgotten.
+The order is the promise: a sequence number is reserved durably, the record is signed and journaled, and only then is
+it anybody's to send. So whatever is cut, no number ever names two records, and nothing that was sent is forgotten.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Recorder:
         return None if last[0] == self._sequence.value else fields.RESTART_UNCLEAN
 
     async def record(self, observations=None, status=None, alert: bool = False) -> int:
-        """Make, sign and keep one record; returns its sequence number. `observations` hold `at_us` (monotonic), not onset_us.
+        """Make, sign and keep one record; returns its number. Observations hold `at_us` (monotonic) for `onset_us`.
 
         Raises journal.JournalFull when there is no room: then nothing was reserved that a receiver could miss unseen.
         """

@@ -8,12 +8,12 @@ SAMPLES = 16  # the ESP32's converter scatters by tens of millivolts
 class Battery:
     """`read_mv` gives the battery's voltage, or None when the converter does not answer (some emulators have none)."""
 
-    def __init__(self, settings: dict, low_mv: int):
-        self._low_mv = low_mv
-        self._numerator = settings["divider_numerator"]
-        self._denominator = settings["divider_denominator"]
+    def __init__(self, settings: dict):
+        self._empty_mv = settings["empty_mv"]
+        self._bottom_ohms = settings["divider_bottom_ohms"]
+        self._whole_ohms = settings["divider_top_ohms"] + self._bottom_ohms
         try:
-            self._adc = ADC(Pin(settings["adc"]), atten=ADC.ATTN_11DB)
+            self._adc = ADC(Pin(settings["adc_pin"]), atten=ADC.ATTN_11DB)
         except (OSError, ValueError):
             self._adc = None
 
@@ -27,8 +27,8 @@ class Battery:
                 total_uv += self._adc.read_uv()
         except OSError:
             return None
-        return min(total_uv * self._numerator // (SAMPLES * self._denominator * 1000), 65535)
+        return min(total_uv // SAMPLES * self._whole_ohms // (self._bottom_ohms * 1000), 65535)
 
     def is_low(self, battery_mv) -> bool:
         """True when the voltage is known and below the board's limit."""
-        return battery_mv is not None and battery_mv < self._low_mv
+        return battery_mv is not None and battery_mv < self._empty_mv

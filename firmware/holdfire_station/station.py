@@ -1,0 +1,308 @@
+"""The station: puts sensors, clock, recorder and console together and keeps them running.
+
+Each task runs under `_keep`: an exception in one is told, counted, and never stops the others. The watchdog is fed only
+while the sound is being analysed and the main loop turns, so a hang ends in a reset whose cause is in the next record.
+"""
+
+import asyncio
+import gc
+import sys
+import time
+
+import machine
+from esp32 import Partition
+from holdfire_protocol import fields, frame
+
+from . import digest, identity, report
+from .beacon import BeaconError, BeaconReader
+from .clock import Clock, Monotonic
+from .commands import Commands
+from .console import Console
+from .counters import Counter
+from .gnss import Gnss
+from .journal import Journal, JournalFull
+from .microphone import Microphone
+from .outbox import Outbox
+from .recorder import Recorder
+from .sensing import tamper
+from .sensing.acoustic import Detector
+from .sensing.power import Battery
+
+STATUS_INTERVAL_S = 600
+STATUS_SLACK_S = 60  # the promise in a status record is longer than the plan: signing may have to wait its turn
+WATCHDOG_MS = 30_000
+STALLED_MS = 10_000  # no sound analysed for so long: the watchdog goes hungry
+OBSERVATIONS_WAITING = 32
+OBSERVATIONS_A_RECORD = 16  # the limit of fields.RECORD
+JOURNAL_NEARLY_FULL_PERMILLE = 900
+SEQUENCE_SECTOR = 0  # in partition "counters"
+BOOT_SECTOR = 2
+
+
+class Station:
+    """`run` never returns. `board` is the rendered board file."""
+
+    def __init__(self, board: dict):
+        self.board = board
+        self._interval_s = board.get("status_interval_s", STATUS_INTERVAL_S)
+        self.firmware = digest.of_programs()
+        self.monotonic = Monotonic(time)
+        self.clock = Clock()
+        counters = Partition.find(Partition.TYPE_DATA, label="counters")[0]
+        self.boot = Counter(counters, BOOT_SECTOR).next()
+        self.sequence = Counter(counters, SEQUENCE_SECTOR)
+        self.journal = Journal(Partition.find(Partition.TYPE_DATA, label="journal")[0])
+        self.journal.recover()
+        self._outbox = Outbox(self.journal)
+        self.console = Console(Commands(self).table(), self._on_frame)
+        self.detector = Detector(board["microphone"]["sample_rate_hz"])
+        self.microphone = Microphone(board["microphone"], self.monotonic, self.detector, self._on_impulse)
+        self.gnss = Gnss(board["gnss"], self.monotonic, self.clock)
+        self.tamper = tamper.Tamper(board["tamper"], self._on_tamper)
+        self.battery = Battery(board["battery"])
+        self.recorder = None
+        self._beacons = None
+        self.identity_fault = None
+        self._observations = []
+        self._observed = asyncio.Event()
+        self._to_send = asyncio.Event()
+        self._beacon = None  # the newest not yet read, and when it came; an older one is of no use
+        self._beacon_came = asyncio.Event()
+        self.failed_tasks = {}
+        self._refused = 0
+        self._impulses = 0
+        self.unrecorded = 0
+        self._heard_before = 0
+        self._lost_before = 0
+
+    async def run(self) -> None:
+        """Sense, record and send until the power goes."""
+        self.console.say("Holdfire station, boot %d, firmware %s; type help" % (self.boot, self.firmware.hex()))
+        try:
+            self.begin(identity.load())
+        except identity.IdentityError as error:
+            self.identity_fault = str(error)
+        if self.recorder is None:
+            self.console.say(self.identity_fault or "not enrolled: nothing is recorded until `holdfire enrol` runs")
+        for name, task in (
+            ("sound", self.microphone.run),
+            ("gnss", self.gnss.run),
+            ("tamper", self.tamper.run),
+            ("console", self.console.run),
+            ("observations", self._record_observations),
+            ("status", self._record_status),
+            ("sending", self._send),
+            ("beacons", self._read_beacons),
+            ("upkeep", self._maintain),
+        ):
+            asyncio.create_task(self._keep(name, task))
+        await self._feed_watchdog()
+
+    def begin(self, who) -> None:
+        """Start recording as `who`; None: not enrolled."""
+        if who is None:
+            return
+        self.identity = who
+        self.recorder = Recorder(who, self.journal, self.sequence, self.boot, self.monotonic, self.clock)
+        self._beacons = BeaconReader(who, self.journal, lambda: self.recorder.first_seq)
+
+    async def _keep(self, name: str, task) -> None:
+        while True:
+            try:
+                await task()
+            except Exception as error:  # whatever it is: the other tasks go on, and this one gets another chance
+                self.failed_tasks[name] = self.failed_tasks.get(name, 0) + 1
+                self.console.say("task %s failed, starts again: %s: %s" % (name, type(error).__name__, error))
+                sys.print_exception(error)
+                gc.collect()
+            await asyncio.sleep_ms(1000)
+
+    # Sensing
+
+    def _on_impulse(self, impulse) -> None:
+        self._impulses += 1
+        self._observe({
+            "kind": fields.KIND_IMPULSE,
+            "at_us": self.microphone.moment_us(impulse.onset_sample),
+            "onset_uncertainty_us": impulse.onset_uncertainty_us + self.microphone.late_us,
+            "peak": impulse.peak,
+            "rise_us": impulse.rise_us,
+            "duration_ms": min(impulse.duration_ms, fields.U16),
+            "snr_db10": max(impulse.snr_db10, 0),
+            "floor_db10": impulse.floor_db10,
+            "bands": bytes(impulse.bands),
+            "zero_crossings": min(impulse.zero_crossings, fields.U16),
+            "clipped": min(impulse.clipped, fields.U16),
+        })  # fmt: skip
+
+    def _on_tamper(self, is_open: bool) -> None:
+        self._observe({
+            "kind": fields.KIND_TAMPER,
+            "at_us": self.monotonic.us() - tamper.uncertainty_us() // 2,
+            "onset_uncertainty_us": tamper.uncertainty_us() // 2,
+            "open": 1 if is_open else 0,
+        })  # fmt: skip
+
+    def _observe(self, observation: dict) -> None:
+        if self.recorder is None or len(self._observations) >= OBSERVATIONS_WAITING:
+            self.unrecorded += 1  # impulses are still counted in the next status record
+            return
+        self._observations.append(observation)
+        self._observed.set()
+
+    # Recording
+
+    async def _record_observations(self) -> None:
+        while True:
+            await self._observed.wait()
+            self._observed.clear()
+            while self._observations:
+                batch = self._observations[:OBSERVATIONS_A_RECORD]
+                del self._observations[: len(batch)]
+                await self._record(batch, None, True)
+
+    async def _record_status(self) -> None:
+        while self.recorder is None:
+            await asyncio.sleep_ms(500)
+        await asyncio.sleep_ms(2000)  # let the microphone settle, so that the first status says something of it
+        while True:
+            started_ms = self.monotonic.ms()
+            await self._record(None, self._status(), False)
+            await asyncio.sleep_ms(max(self._interval_s * 1000 - (self.monotonic.ms() - started_ms), 1000))
+
+    async def _record(self, observations, status, alert: bool) -> None:
+        try:
+            seq = await self.recorder.record(observations, status, alert)
+        except JournalFull as error:
+            self.unrecorded += len(observations or ())
+            self.console.say(str(error))
+            return
+        self._outbox.made(seq, self.monotonic.ms())
+        self._to_send.set()
+        for text in report.record_lines(self.journal.read(seq)):
+            self.console.say(text)
+
+    def _status(self) -> dict:
+        detector = self.detector
+        heard, lost = detector.samples_heard, self.microphone.lost_samples
+        rate_khz = self.board["microphone"]["sample_rate_hz"] // 1000
+        gc.collect()
+        status = {
+            "interval_s": self._interval_s + STATUS_SLACK_S,
+            "reset_cause": min(machine.reset_cause(), len(fields.RESET_CAUSES) - 1),
+            "selftest": self.selftest(),
+            "heard_ms": (heard - self._heard_before) // rate_khz,
+            "lost_ms": (lost - self._lost_before) // rate_khz,
+            "impulses": min(self._impulses, fields.U16),
+            "floor_db10": detector.floor_db10,
+            "floor_min_db10": detector.floor_min_db10,
+            "floor_max_db10": detector.floor_max_db10,
+            "satellites": self.gnss.fix.satellites,
+            "journal_permille": self.journal_permille(),
+            "pending": self.journal.pending_count,
+            "firmware": self.firmware,
+            "heap_free": gc.mem_free(),
+            "refused": self.all_refused(),
+        }
+        battery_mv = self.battery.read_mv()
+        if battery_mv is not None:
+            status["battery_mv"] = battery_mv
+        position = self.gnss.position(self.monotonic.ms())
+        if position is not None:
+            status["position"] = position
+        self._heard_before, self._lost_before, self._impulses = heard, lost, 0
+        detector.reset_statistics()
+        return status
+
+    def selftest(self) -> int:
+        failed = report.MIC_BITS.get(self.detector.self_test()[1], 0)
+        if self.clock.utc(self.monotonic.us())[0] not in (fields.TIME_GNSS, fields.TIME_GNSS_PPS):
+            failed |= fields.SELFTEST_GNSS
+        if self.tamper.open:
+            failed |= fields.SELFTEST_TAMPER
+        if self.battery.is_low(self.battery.read_mv()):
+            failed |= fields.SELFTEST_BATTERY
+        if self.journal_permille() >= JOURNAL_NEARLY_FULL_PERMILLE:
+            failed |= fields.SELFTEST_JOURNAL
+        if self.failed_tasks:
+            failed |= fields.SELFTEST_TASK
+        return failed
+
+    def journal_permille(self) -> int:
+        return min(self.journal.used_bytes * 1000 // self.journal.capacity_bytes, 1000)
+
+    def all_refused(self) -> int:
+        return self._refused + self.console.refused + self.console.damaged
+
+    # Sending and being answered
+
+    async def _send(self) -> None:
+        while True:
+            self._to_send.clear()
+            seq, wait_ms = self._outbox.next(self.monotonic.ms())
+            if seq is None or self.recorder is None:
+                try:
+                    await asyncio.wait_for_ms(self._to_send.wait(), wait_ms or 1000)
+                except asyncio.TimeoutError:
+                    pass
+                continue
+            message = self.journal.read(seq)
+            if message is not None:
+                self._beacons.sent(seq, self.monotonic.us())
+                self.console.send(frame.encode(fields.FRAME_RECORD, self.identity.network, message))
+            await asyncio.sleep_ms(0)
+
+    def _on_frame(self, data: bytes) -> None:
+        if self.recorder is None:
+            return
+        try:
+            kind, body = frame.decode(data, self.identity.network)
+        except frame.FrameError as error:
+            self._refuse(str(error))
+            return
+        if kind == fields.FRAME_BEACON:
+            self._beacon = body, self.monotonic.us()
+            self._beacon_came.set()
+
+    async def _read_beacons(self) -> None:
+        while True:
+            await self._beacon_came.wait()
+            self._beacon_came.clear()
+            message, came_us = self._beacon
+            try:
+                seq, sent_us, (_, utc_us, uncertainty_us) = self._beacons.read(message)
+            except BeaconError as error:
+                self._refuse("beacon refused: %s" % error)
+                continue
+            if sent_us is not None:
+                self.clock.on_beacon(utc_us, uncertainty_us, sent_us, came_us)
+            if seq is not None:
+                self.journal.receipt(seq)
+                self.console.say("receipt: the base holds record %d and all before it" % seq)
+            self._outbox.heard(self.monotonic.ms())
+            self._to_send.set()
+
+    def _refuse(self, reason: str) -> None:
+        self._refused += 1
+        self.console.say(reason[:79])
+
+    # Upkeep
+
+    async def _maintain(self) -> None:
+        while True:
+            await asyncio.sleep_ms(5000)
+            # One sector a turn: an erase stalls the chip for 45 ms, which the microphone's ring bridges.
+            if not self.journal.maintain():
+                self.sequence.maintain()
+            gc.collect()
+
+    async def _feed_watchdog(self) -> None:
+        watchdog = machine.WDT(timeout=WATCHDOG_MS)
+        blocks, since_ms = -1, self.monotonic.ms()
+        while True:
+            now_ms = self.monotonic.ms()
+            if self.microphone.blocks != blocks:
+                blocks, since_ms = self.microphone.blocks, now_ms
+            if now_ms - since_ms < STALLED_MS:
+                watchdog.feed()
+            await asyncio.sleep_ms(1000)
