@@ -87,7 +87,7 @@ class LineReader:
             text_end = len(line)
         if text_end:
             items.append((TEXT, line[:text_end]))
-        # A frame cut by a reset is followed on its line by what came after: only what the last mark begins can be whole.
+        # A frame cut by a reset is followed on its line by what came after: only the last mark can begin a whole one.
         last = line.rfind(MARK)
         if text_end < last:
             self._bad(items, "line: cut short by another")

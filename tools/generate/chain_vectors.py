@@ -1,0 +1,148 @@
+"""Vectors of what a collector must make of records one after another: the chain and the plausibility of time."""
+
+from generate import samples
+from generate.samples import STATION
+from generate.vector_form import KEYS, good
+from holdfire_protocol import fields, record
+
+NOW_US = 1_795_525_300_000_000
+ENROLLED_US = NOW_US - 3_600_000_000
+TOLERANCE_FUTURE_US = 120_000_000
+TOLERANCE_PAST_US = 86_400_000_000
+
+
+def chains() -> dict:
+    one, two, three = samples.FIRST_MESSAGE, samples.ALERT_MESSAGE, samples.HEARTBEAT_MESSAGE
+    after_two = {**samples.HEARTBEAT, "prev": record.record_hash(two)}
+    twin = STATION.record({**samples.ALERT, "uptime_ms": 604_651})
+    gap = STATION.record({**after_two, "seq": 4})
+    restarted = STATION.record({**after_two, "seq": 9, "boot": 2, "restart": fields.RESTART_UNCLEAN})
+    backwards = STATION.record(
+        {**after_two, "seq": 2, "prev": record.record_hash(three), "restart": fields.RESTART_UNCLEAN}
+    )
+    no_restart = STATION.record({**samples.HEARTBEAT, "prev": samples.GENESIS})
+    lost = STATION.record(
+        {**samples.HEARTBEAT, "seq": 50, "prev": samples.GENESIS, "restart": fields.RESTART_JOURNAL_LOST}
+    )
+
+    def at(utc_us: int, uncertainty_us: int = 0, seq: int = 2, uptime_ms: int = 604_650, prev: bytes = one) -> bytes:
+        return STATION.record(
+            {
+                **samples.ALERT,
+                "seq": seq,
+                "prev": record.record_hash(prev),
+                "uptime_ms": uptime_ms,
+                "time": (fields.TIME_GNSS, utc_us, uncertainty_us),
+            }
+        )
+
+    latest = NOW_US + TOLERANCE_FUTURE_US
+    earliest = ENROLLED_US - TOLERANCE_PAST_US
+    stories = [
+        ("in order", "each names the one before it", [(one, "linked"), (two, "linked"), (three, "linked")], three),
+        (
+            "alert first",
+            "a record waits for its predecessor, and is stored meanwhile",
+            [(two, "pending"), (one, "linked"), (three, "linked")],
+            three,
+        ),
+        ("never linked", "no receipt goes beyond a gap", [(one, "linked"), (three, "pending")], one),
+        ("nothing linked", "no receipt without a first record", [(three, "pending")], None),
+        (
+            "sent again",
+            "the beacon was lost: harmless",
+            [(one, "linked"), (one, "replay"), (two, "linked"), (one, "replay")],
+            two,
+        ),
+        (
+            "sequence number used twice",
+            "two truths under one number: both are kept as evidence",
+            [(one, "linked"), (two, "linked"), (twin, "sequence-reuse")],
+            two,
+        ),
+        (
+            "gap",
+            "seq must be that of prev and one, without a restart",
+            [(one, "linked"), (two, "linked"), (gap, "chain-break")],
+            two,
+        ),
+        (
+            "restart after a power cut",
+            "seq may jump when restart says why",
+            [(one, "linked"), (two, "linked"), (restarted, "linked")],
+            restarted,
+        ),
+        (
+            "seq goes back",
+            "seq must be above that of prev, restart or not",
+            [(one, "linked"), (three, "pending"), (backwards, "chain-break")],
+            one,
+        ),
+        (
+            "genesis without a restart",
+            "only restart 1 or 2 begins a chain",
+            [(one, "linked"), (no_restart, "chain-break")],
+            one,
+        ),
+        (
+            "journal lost",
+            "a new chain from genesis, numbers going on",
+            [(one, "linked"), (two, "linked"), (lost, "linked")],
+            lost,
+        ),
+        ("no time", "a time without a source is always plausible", [(one, "linked")], one),
+        (
+            "latest plausible time",
+            "the collector's clock, its tolerance and the stated uncertainty",
+            [(one, "linked"), (at(latest + 5_000, 5_000), "linked")],
+            at(latest + 5_000, 5_000),
+        ),
+        ("in the future", "one microsecond later", [(one, "linked"), (at(latest + 5_001, 5_000), "time-range")], one),
+        (
+            "earliest plausible time",
+            "a day before enrolment",
+            [(one, "linked"), (at(earliest), "linked")],
+            at(earliest),
+        ),
+        ("before enrolment", "one microsecond earlier", [(one, "linked"), (at(earliest - 1), "time-range")], one),
+        (
+            "clock ran backwards",
+            "45 s of uptime and 10 s less of UTC within one boot",
+            [
+                (one, "linked"),
+                (at(NOW_US), "linked"),
+                (at(NOW_US - 10_000_000, 1_000, 3, 649_650, at(NOW_US)), "time-range"),
+            ],
+            at(NOW_US),
+        ),
+        (
+            "clock corrected within its uncertainty",
+            "45 s of uptime, 10 s less of UTC, but 60 s of stated uncertainty",
+            [
+                (one, "linked"),
+                (at(NOW_US, 60_000_000), "linked"),
+                (at(NOW_US - 10_000_000, 1_000, 3, 649_650, at(NOW_US, 60_000_000)), "linked"),
+            ],
+            at(NOW_US - 10_000_000, 1_000, 3, 649_650, at(NOW_US, 60_000_000)),
+        ),
+    ]
+    return {
+        "about": "Records arriving at a collector one after another (SPEC.md sections 7 and 8), and what becomes of each: "
+        "linked, pending (stored, its predecessor missing) or the refusal reason. `receipt` is what a beacon says in the end.",
+        **KEYS,
+        "now_us": NOW_US,
+        "enrolled_us": ENROLLED_US,
+        "tolerance_future_us": TOLERANCE_FUTURE_US,
+        "tolerance_past_us": TOLERANCE_PAST_US,
+        "good": [
+            good(name, why, steps=[{"message": m.hex(), "expect": e} for m, e in steps], receipt=_receipt(last))
+            for name, why, steps, last in stories
+        ],
+    }
+
+
+def _receipt(message: bytes | None) -> dict | None:
+    if message is None:
+        return None
+    named = record.decode_record(record.cose.parse(message).payload)
+    return {"seq": named["seq"], "hash": record.record_hash(message).hex()}

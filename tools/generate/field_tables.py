@@ -1,0 +1,82 @@
+"""Reads fields.py: its tables as Python sees them, and the comment behind each row and limit as a person wrote it."""
+
+import ast
+import io
+import pathlib
+import tokenize
+
+from holdfire_protocol import fields
+
+SOURCE = pathlib.Path(fields.__file__)
+SHAPES = ("RECORD", "TIME", "STATUS", "POSITION", "BEACON", "RECEIPT")  # and the variants of OBSERVATION
+
+
+class Row:
+    """One field: what the table says, and its comment."""
+
+    def __init__(self, row, comment: str):
+        self.key, self.name, self.type, self.low, self.high, self.required, self.shape = row
+        self.comment = comment
+
+
+class Table:
+    """A map or tuple of fields by its name on paper."""
+
+    def __init__(self, name: str, rows: list[Row], is_tuple: bool):
+        self.name = name
+        self.rows = rows
+        self.is_tuple = is_tuple
+
+
+def tables() -> dict[str, Table]:
+    """Every table by name: record, instant, impulse, tamper, status, position, beacon, receipt."""
+    lines = _row_lines()
+    comments = _comments()
+    found = {}
+    for variable in SHAPES:
+        shape = getattr(fields, variable)
+        found[shape.name] = _table(shape.name, shape.rows, shape.is_tuple, lines[variable], comments)
+    for _, name, rows in fields.OBSERVATION.variants:
+        found[name] = _table(name, rows, False, lines[name.upper() + "_ROWS"], comments)
+    return found
+
+
+def limits() -> list[tuple[str, int, str]]:
+    """(name, value, comment) of every commented number at the top level, in the order of the source."""
+    comments = _comments()
+    found = []
+    for node in ast.parse(SOURCE.read_text()).body:
+        if isinstance(node, ast.Assign) and node.lineno in comments and isinstance(node.targets[0], ast.Name):
+            value = getattr(fields, node.targets[0].id)
+            if isinstance(value, int):
+                found.append((node.targets[0].id, value, comments[node.lineno]))
+    return found
+
+
+def _table(name, rows, is_tuple, lines, comments) -> Table:
+    if len(rows) != len(lines):
+        raise SystemExit(f"fields.py: {name}: {len(rows)} rows, {len(lines)} found in the source")
+    missing = [row[1] for row, line in zip(rows, lines, strict=True) if line not in comments]
+    if missing:
+        raise SystemExit(f"fields.py: {name}.{missing[0]} has no comment behind it: say what it means")
+    return Table(name, [Row(row, comments[line]) for row, line in zip(rows, lines, strict=True)], is_tuple)
+
+
+def _row_lines() -> dict[str, list[int]]:
+    """Line of each row of each table, by the variable the table is assigned to."""
+    found = {}
+    for node in ast.parse(SOURCE.read_text()).body:
+        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+            continue
+        value = node.value
+        if isinstance(value, ast.Call) and len(value.args) > 1:
+            value = value.args[1]
+        if isinstance(value, ast.Tuple) and all(isinstance(row, ast.Tuple) for row in value.elts):
+            found[node.targets[0].id] = [row.lineno for row in value.elts]
+    return found
+
+
+def _comments() -> dict[int, str]:
+    """Comment on each line that also holds code."""
+    tokens = tokenize.generate_tokens(io.StringIO(SOURCE.read_text()).readline)
+    return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT and t.start[1] > 0}

@@ -1,0 +1,397 @@
+"""Vectors of signed records and beacons: fields, every bound in fields.py, rules between fields, the signature."""
+
+import hashlib
+
+from generate import samples
+from generate.samples import COLLECTOR, NETWORK, OTHER_NETWORK, STATION
+from generate.vector_form import KEYS, bad, good
+from holdfire_protocol import cbor, cose, fields, record, schema
+
+L = 2**252 + 27742317777372353535851937790883648493  # order of the base point, RFC 8032 section 5.1
+SMALL_ORDER = bytes([1]) + bytes(31)  # the neutral element
+SMALL_ORDER_LONG = bytes.fromhex(
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"
+)  # it again, y = p + 1
+BASE_POINT = bytes.fromhex("58" + "66" * 31)
+
+
+def plain(value):
+    """Fields as JSON can say them: byte strings in hex, tuples as arrays."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def records() -> dict:
+    base = {**samples.ALERT, "observations": [samples.IMPULSE, samples.TAMPER], "status": samples.STATUS, "restart": 3}
+    small = {"seq": 1, "prev": bytes(32), "boot": 1, "time": samples.NO_TIME, "uptime_ms": 0}
+    accepted = [
+        ("first record", "no time yet, linked to genesis", samples.FIRST),
+        ("alert", "one impulse, timed by GNSS with PPS", samples.ALERT),
+        ("heartbeat", "status alone, timed by a free-running crystal", samples.HEARTBEAT),
+        ("everything", "both kinds of observation, status and a restart in one record", base),
+        ("smallest", "every field at its least, nothing optional", {**small, "status": _edge(fields.STATUS, 3, False)}),
+        (
+            "largest status",
+            "every field of a status at its greatest",
+            {
+                "seq": fields.U32,
+                "prev": b"\xff" * 32,
+                "boot": fields.U32,
+                "uptime_ms": 1 << 48,
+                "time": (fields.TIME_HOST, fields.UTC_MAX_US, fields.U32),
+                "status": _edge(fields.STATUS, 4, True),
+            },
+        ),
+        (
+            "largest observations",
+            "every field of both kinds at its greatest",
+            {**small, "observations": [_edge_rows(rows, 4, True) for _, _, rows in fields.OBSERVATION.variants]},
+        ),
+        (
+            "burst",
+            "as many observations as a record may hold",
+            {**samples.ALERT, "observations": [samples.TAMPER] * 16},
+        ),
+        (
+            "earliest time",
+            "the first moment a clock may claim",
+            {**small, "time": (fields.TIME_CRYSTAL, fields.UTC_MIN_US, 0), "restart": fields.RESTART_JOURNAL_LOST},
+        ),
+    ]
+    return {
+        "about": "Signed records (SPEC.md sections 3 to 10). `good`: `message` verifies under the station's key and reads "
+        "as `fields`. `bad_payloads`: payloads that must be refused whoever signed them; `cddl` is true when "
+        "holdfire.cddl refuses them too. `bad_messages`: messages that must be refused; `public_key` is the key to "
+        "check under; `code` is the refusal reason (SPEC.md section 15).",
+        **KEYS,
+        "good": [_good(name, why, STATION.record(named), named) for name, why, named in accepted],
+        "bad_payloads": _cbor_faults(base) + _field_faults(fields.RECORD, base) + _record_rules(small),
+        "bad_messages": _signature_faults(samples.ALERT_MESSAGE, STATION, fields.AAD_RECORD, fields.AAD_BEACON),
+    }
+
+
+def beacons() -> dict:
+    base = samples.BEACON
+    accepted = [
+        ("one receipt", "acknowledges an alert", base),
+        ("time only", "no receipts: time for stations without a fix", {**base, "receipts": []}),
+        (
+            "full",
+            "as many receipts as a beacon may hold",
+            {
+                **base,
+                "number": (1 << 53) - 1,
+                "receipts": [(bytes([i]) * 8, fields.U32, hashlib.sha256(bytes([i])).digest()) for i in range(16)],
+            },
+        ),
+    ]
+    return {
+        "about": "Signed beacons (SPEC.md section 11), as record.json.",
+        **KEYS,
+        "good": [_good(name, why, COLLECTOR.beacon(named), named) for name, why, named in accepted],
+        "bad_payloads": _field_faults(fields.BEACON, base)
+        + [
+            _refused(
+                "time before Holdfire",
+                "no honest clock says so",
+                "time.utc_us: ",
+                _swap(schema.pack(fields.BEACON, base), 2, [fields.TIME_HOST, fields.UTC_MIN_US - 1, 0]),
+            )
+        ],
+        "bad_messages": _signature_faults(samples.BEACON_MESSAGE, COLLECTOR, fields.AAD_BEACON, fields.AAD_RECORD),
+    }
+
+
+def _good(name: str, why: str, message: bytes, named: dict) -> dict:
+    return good(
+        name,
+        why,
+        message=message.hex(),
+        payload=cose.parse(message).payload.hex(),
+        hash=record.record_hash(message).hex(),
+        fields=plain(named),
+    )
+
+
+def _refused(name: str, why: str, says: str, packed, cddl: bool = True) -> dict:
+    return bad(name, why, "FieldError", says, payload=cbor.encode(packed).hex(), cddl=cddl)
+
+
+def _edge(shape, bound: int, optional: bool) -> dict:
+    return _edge_rows(shape.rows, bound, optional)
+
+
+def _edge_rows(rows, bound: int, optional: bool) -> dict:
+    """A dict of fields with each at its least (bound 3) or greatest (bound 4)."""
+    made = {}
+    for row in rows:
+        if row[5] or optional:
+            if row[2] == fields.TUPLE:
+                made[row[1]] = tuple(inner[bound] for inner in row[6].rows)
+            else:
+                made[row[1]] = b"\xff" * row[bound] if row[2] == fields.BYTES else row[bound]
+    return made
+
+
+def _cbor_faults(base: dict) -> list[dict]:
+    """One of each way not to be canonical, in a payload that is otherwise right."""
+    whole = record.encode_record(base)
+    rest = whole[3:]  # after map(8), key 1, seq 2
+    faults = [
+        ("seq in two bytes", whole[:2] + b"\x18\x02" + rest, "head longer than needed", False),
+        ("seq as a float", whole[:2] + b"\xf9\x40\x00" + rest, "float or simple", True),
+        ("seq as a bignum", whole[:2] + b"\xc2\x41\x02" + rest, "a tag", True),
+        ("seq twice", b"\xa9\x01\x02" + whole[1:], "map key repeated", True),
+        ("text key", b"\xa9" + whole[1:] + b"\x61\x61\x01", "map key is neither", True),
+        (
+            "keys out of order",
+            b"\xa8"
+            + _pair(base, 3)
+            + whole[1:3]
+            + _pair(base, 2)
+            + whole[3 + len(_pair(base, 2)) + len(_pair(base, 3)) :],
+            "out of order",
+            False,
+        ),
+        ("indefinite map", b"\xbf" + whole[1:] + b"\xff", "indefinite length", False),
+        ("a byte after the end", whole + b"\x00", "trailing", True),
+        ("last byte missing", whole[:-1], "ends early", True),
+        ("nothing", b"", "ends early", True),
+    ]
+    return [
+        bad(name, "not deterministic CBOR", "CborError", says, payload=payload.hex(), cddl=cddl)
+        for name, payload, says, cddl in faults
+    ]
+
+
+def _pair(base: dict, key: int) -> bytes:
+    return bytes([key]) + cbor.encode(schema.pack(fields.RECORD, base)[key])
+
+
+def _swap(packed, key, value):
+    return {**packed, key: value}
+
+
+def _record_rules(small: dict) -> list[dict]:
+    packed = schema.pack(fields.RECORD, {**small, "restart": 1})
+    says_nothing = {key: packed[key] for key in packed if key != 6}
+    return [
+        _refused(
+            "says nothing", "neither observations, status nor restart", "record: says nothing", says_nothing, cddl=False
+        ),
+        _refused(
+            "no source but a time",
+            "a time without a source",
+            "time: source is none",
+            _swap(packed, 4, [0, fields.UTC_MIN_US, fields.U32]),
+        ),
+        _refused(
+            "no source but an uncertainty",
+            "an uncertainty without a source",
+            "time: source is none",
+            _swap(packed, 4, [0, 0, 0]),
+        ),
+        _refused(
+            "time before Holdfire",
+            "no honest clock says so",
+            "time.utc_us: ",
+            _swap(packed, 4, [3, fields.UTC_MIN_US - 1, 0]),
+        ),
+        _refused("not a map", "the payload is an array", "record: not a map", [1, 2]),
+        _refused("a byte string as key", "no such key", "record: unknown key", {**packed, b"\x01": 1}),
+    ]
+
+
+def _field_faults(shape, base: dict) -> list[dict]:
+    """For each field of a message, at every depth: missing, of the wrong type, just below and just above its range."""
+    out = []
+
+    def visit(rows, packed, where, build, is_tuple):
+        for row in rows:
+            key, name, kind, required, inner = row[0], row[1], row[2], row[5], row[6]
+            path = where + name
+
+            def put(value, key=key):
+                changed = list(packed) if is_tuple else dict(packed)
+                changed[key] = value
+                return build(changed)
+
+            def without(key=key):
+                return build(
+                    [v for i, v in enumerate(packed) if i != key]
+                    if is_tuple
+                    else {k: v for k, v in packed.items() if k != key}
+                )
+
+            if required and not is_tuple:
+                says = "unknown kind" if name == "kind" else "missing"
+                out.append(_refused(f"{path} missing", "a required field", f"{path}: {says}", without()))
+            for what, value, says in _wrong_values(row, packed[key]):
+                says = "unknown kind" if name == "kind" else says
+                out.append(_refused(f"{path} {what}", "outside what fields.py allows", f"{path}: {says}", put(value)))
+            if kind == fields.MAP:
+                visit(inner.rows, packed[key], path + ".", put, False)
+            elif kind == fields.TUPLE:
+                visit(inner.rows, packed[key], path + ".", put, True)
+            elif kind == fields.LIST:
+                seen = [v[2] for v in inner.variants] if inner.variants else [inner.rows]
+                for index, element_rows in enumerate(seen):
+
+                    def put_element(value, index=index, put=put, key=key):
+                        return put([value if i == index else old for i, old in enumerate(packed[key])])
+
+                    out.append(
+                        _refused(
+                            f"{path}[{index}] is an integer",
+                            "an element of the wrong type",
+                            f"{path}[{index}]: ",
+                            put_element(1),
+                        )
+                    )
+                    visit(element_rows, packed[key][index], f"{path}[{index}].", put_element, inner.is_tuple)
+        if not is_tuple:
+            out.append(
+                _refused(
+                    f"{where or shape.name + '.'}99 unknown", "no such key", "unknown key 99", build({**packed, 99: 0})
+                )
+            )
+
+    visit(shape.rows, schema.pack(shape, base), "", lambda packed: packed, False)
+    return out
+
+
+def _wrong_values(row, right) -> list[tuple]:
+    """(what is wrong, value, what the refusal says) for each way a value can break its row."""
+    _, _, kind, low, high, _, _ = row
+    if kind == fields.BYTES:
+        sizes = [("too short", low - 1), ("too long", high + 1)]
+        return [("is an integer", 1, "not a byte string")] + [(w, bytes(n), f"{n} bytes, allowed") for w, n in sizes]
+    if kind in (fields.UINT, fields.INT):
+        edges = [("too small", low - 1), ("too large", high + 1)]
+        return [("is a byte string", b"\x01", "not an integer")] + [(w, v, f"{v} is outside") for w, v in edges]
+    if kind == fields.LIST:
+        sizes = [("too few", low - 1)] * bool(low) + [("too many", high + 1)]
+        return [("is an integer", 1, "not an array")] + [(w, right[:1] * n, f"{n} elements, allowed") for w, n in sizes]
+    if kind == fields.TUPLE:
+        changed = [("too short", right[:-1]), ("too long", [*right, 0])]
+        return [("is an integer", 1, "not an array")] + [(w, v, f"{len(v)} elements, not") for w, v in changed]
+    return [("is an array", [], "not a map")]
+
+
+def _signature_faults(message: bytes, signer, aad: bytes, other_aad: bytes) -> list[dict]:
+    parts = cose.parse(message)
+    r, s = parts.signature[:32], int.from_bytes(parts.signature[32:], "little")
+    signed = cose.sig_structure(aad + NETWORK, parts.payload)
+
+    def resigned(signature: bytes) -> bytes:
+        return cose.join(parts.kid, parts.payload, signature)
+
+    flipped = bytearray(message)
+    flipped[40] ^= 1
+    faults = [
+        (
+            "one bit of the payload",
+            bytes(flipped),
+            signer.public,
+            "bad-signature",
+            "InvalidSignature",
+            "the payload is signed",
+        ),
+        (
+            "one bit of R",
+            resigned(bytes([r[0] ^ 1]) + parts.signature[1:]),
+            signer.public,
+            "bad-signature",
+            "InvalidSignature",
+            "R is hashed",
+        ),
+        (
+            "s + L",
+            resigned(r + (s + L).to_bytes(32, "little")),
+            signer.public,
+            "bad-signature",
+            "InvalidSignature",
+            "s must be below L, or anyone could make a second valid signature",
+        ),
+        (
+            "R of small order",
+            resigned(_small_order_r(signer, signed, SMALL_ORDER)),
+            signer.public,
+            "bad-signature",
+            "InvalidSignature",
+            "sB = R + hA holds, and R is of small order",
+        ),
+        (
+            "R not canonical",
+            resigned(_small_order_r(signer, signed, SMALL_ORDER_LONG)),
+            signer.public,
+            "bad-signature",
+            "InvalidSignature",
+            "y of R is not below p",
+        ),
+        (
+            "all zero signature",
+            resigned(bytes(64)),
+            signer.public,
+            "bad-signature",
+            "InvalidSignature",
+            "nothing was signed",
+        ),
+        (
+            "signed for another deployment",
+            signer.seal(parts.payload, aad, OTHER_NETWORK),
+            signer.public,
+            "bad-signature",
+            "InvalidSignature",
+            "the network id is signed, so a message cannot move to another deployment",
+        ),
+        (
+            "signed for another purpose",
+            signer.seal(parts.payload, other_aad),
+            signer.public,
+            "bad-signature",
+            "InvalidSignature",
+            "the domain string is signed, so a record is never a beacon and a beacon never a record",
+        ),
+        (
+            "signed without external_aad",
+            signer.seal(parts.payload, b"", b""),
+            signer.public,
+            "bad-signature",
+            "InvalidSignature",
+            "a plain COSE signature says neither purpose nor deployment",
+        ),
+        (
+            "another's kid",
+            cose.join(bytes(8), parts.payload, parts.signature),
+            signer.public,
+            "unknown-station",
+            "CoseError",
+            "the kid is not enrolled",
+        ),
+        (
+            "key of small order",
+            cose.join(cose.key_id(SMALL_ORDER), parts.payload, BASE_POINT + (1).to_bytes(32, "little")),
+            SMALL_ORDER,
+            "bad-signature",
+            "InvalidSignature",
+            "any message verifies under this key: B = B + h * neutral",
+        ),
+        ("cut short", message[:-1], signer.public, "not-canonical", "CoseError", "the signature is incomplete"),
+    ]
+    return [
+        bad(name, why, error, "", message=m.hex(), public_key=key.hex(), code=code)
+        for name, m, key, code, error, why in faults
+    ]
+
+
+def _small_order_r(signer, signed: bytes, r: bytes) -> bytes:
+    """A signature with R the neutral element, made with the secret scalar: s = h * a."""
+    scalar = bytearray(hashlib.sha512(signer.secret).digest()[:32])
+    scalar[0] &= 248
+    scalar[31] = (scalar[31] & 127) | 64
+    h = int.from_bytes(hashlib.sha512(r + signer.public + signed).digest(), "little")
+    return r + (h * int.from_bytes(scalar, "little") % L).to_bytes(32, "little")
