@@ -36,7 +36,7 @@ def _attach(board):
     mic, gnss, battery = board["microphone"], board["gnss"], board["battery"]
     parts = {}
     if "noise" in _given:
-        parts["mic"] = Inmp441(_given["noise"], _given["muffled"])
+        parts["mic"] = Inmp441(_given["noise"], _given["muffled"], int(_given["uid"][-4:], 16))
         world.microphones[mic["sck_pin"], mic["ws_pin"], mic["sd_pin"]] = parts["mic"]
     parts["gnss"] = NeoM8(world.net(gnss["pps_pin"]), int(_given.get("lat_e7", 501234567)), int(_given.get("lon_e7", 362345678)),
                           int(_given.get("alt_m", 152)), int(_given["fix_s"]) * 1000000)
@@ -79,13 +79,14 @@ _power_on()
 gc.collect()
 control.report("models", gc.mem_alloc(), "of", gc.mem_alloc() + gc.mem_free())
 _app = _given["app"]
+del _attach, _flash, _power_on, _given, control, tasks
+gc.collect()
 try:
     __import__(_app)
-    control.report("end of main")
 except SystemExit:
-    machine._stop("USR2", machine.SOFT_RESET)
+    world.stop("USR2", machine.SOFT_RESET)
 except BaseException as error:
     sys.print_exception(error)
-    while machine.WDT._timeout_us:  # the chip sits at its prompt until the watchdog bites
-        world.step(world.now_us() + 1000000)
-    sys.exit(1)
+# The chip sits at its prompt until the watchdog bites.
+while machine.WDT.armed():
+    world.step(world.now_us() + 1000000)

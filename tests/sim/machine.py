@@ -7,33 +7,24 @@ in hand otherwise. The chip schedules them between byte codes, so there too they
 """
 
 import io
-import os
 import sys
 
 from chips import world
-from micropython import RingIO
+from micropython import RingIO, const
 
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 _cause = PWRON_RESET
-_uid = bytes(6)
-_freq = 160000000
-_POLL = 3  # MP_STREAM_POLL
-_READABLE, _WRITABLE = 1, 4
-
-
-def _stop(signal, why):
-    """The process ends at once by a signal, as a chip does: no `finally`, nothing flushed. The launcher starts it again."""
-    print("~ reset", why, file=sys.stderr)
-    while True:
-        os.system("kill -%s $PPID" % signal)
+_uid = b""
+_hz = 160000000
+_POLL = const(3)  # MP_STREAM_POLL
+_READABLE = const(1)
+_WRITABLE = const(4)
+_FRAMES = const(256)  # in a DMA buffer
+_FIFO_BYTES = const(120)
 
 
 def reset():
-    _stop("USR2", HARD_RESET)
-
-
-def soft_reset():
-    raise SystemExit
+    world.stop("USR2", HARD_RESET)
 
 
 def reset_cause():
@@ -45,20 +36,16 @@ def unique_id():
 
 
 def freq(hz=None):
-    global _freq
+    global _hz
     if hz is None:
-        return _freq
+        return _hz
     if hz not in (20000000, 40000000, 80000000, 160000000, 240000000):
         raise ValueError("frequency must be 20MHz, 40MHz, 80Mhz, 160MHz or 240MHz")
-    _freq = hz
-
-
-def idle():
-    world.step(world.now_us() + 1000)
+    _hz = hz
 
 
 class Pin:
-    IN, OUT, OPEN_DRAIN = 1, 3, 7
+    IN, OUT = 1, 3
     PULL_DOWN, PULL_UP = 1, 2
     IRQ_RISING, IRQ_FALLING = 1, 2
     _made = {}
@@ -67,48 +54,31 @@ class Pin:
         if isinstance(number, Pin):
             return number
         if number not in cls._made:
-            if not 0 <= number <= 39 or number in (20, 24, 28, 29, 30, 31):
+            if not 0 <= number <= 39 or 6 <= number <= 11 or number in (20, 24, 28, 29, 30, 31):
                 raise ValueError("invalid pin")
-            if 6 <= number <= 11:
-                raise ValueError("pin is used by the flash")
-            pin = super().__new__(cls)
-            pin._number = number
-            pin._net = world.net(number)
-            pin._net.pin = pin
-            cls._made[number] = pin
+            pin = cls._made[number] = super().__new__(cls)
+            pin.number = number
+            pin.net = world.net(number)
+            pin.net.pin = pin
         return cls._made[number]
 
     def __init__(self, number, mode=-1, pull=-1, *, value=None):
-        self.init(mode, pull, value=value)
-
-    def init(self, mode=-1, pull=-1, *, value=None):
-        if mode in (Pin.OUT, Pin.OPEN_DRAIN) and self._number >= 34:
+        if mode == Pin.OUT and self.number >= 34:
             raise ValueError("pin can only be input")
-        if pull != -1 and self._number < 34:  # 34 to 39 have no pull resistors
-            self._net.pull = {None: None, Pin.PULL_DOWN: 0, Pin.PULL_UP: 1}[pull]
+        if pull in (1, 2) and self.number < 34:  # 34 to 39 have no pull resistors
+            self.net.pull = pull - 1
         if value is not None:
             self.value(value)
 
     def value(self, level=None):
         if level is None:
             world.run_due()
-            return self._net.level()
-        self._net.driven = 1 if level else 0
-
-    __call__ = value
-
-    def on(self):
-        self.value(1)
-
-    def off(self):
-        self.value(0)
+            return self.net.level()
+        self.net.driven = 1 if level else 0
 
     def irq(self, handler=None, trigger=3):
-        self._net.handler, self._net.trigger = handler, trigger
+        self.net.handler, self.net.trigger = handler, trigger
         return self
-
-    def __repr__(self):
-        return "Pin(%d)" % self._number
 
 
 class I2S(io.IOBase):
@@ -119,24 +89,17 @@ class I2S(io.IOBase):
 
     RX, TX = 9, 5
     MONO, STEREO = 0, 1
-    _FRAMES = 256
 
     def __init__(self, id, *, sck, ws, sd, mode, bits, format, rate, ibuf):
         if id not in (0, 1):
             raise ValueError("invalid id")
-        if mode not in (I2S.RX, I2S.TX):
-            raise ValueError("invalid mode")
-        if bits not in (16, 32):
-            raise ValueError("invalid bits")
-        if format not in (I2S.MONO, I2S.STEREO):
-            raise ValueError("invalid format")
-        if mode == I2S.TX or bits != 32 or format != I2S.MONO:
+        if (mode, bits, format) != (I2S.RX, 32, I2S.MONO):
             raise NotImplementedError("simulated I2S receives 32-bit mono")
-        self._buffers = ibuf // (8 * I2S._FRAMES)
+        self._buffers = ibuf // (8 * _FRAMES)
         if self._buffers < 2:
             raise OSError(-258, "ESP_ERR_INVALID_ARG")
         self._rate = rate
-        self._chip = world.microphones.get((sck._number, ws._number, sd._number))
+        self._chip = world.microphones.get((sck.number, ws.number, sd.number))
         self._start_ticks = world.ticks_us()
         self._next = 0  # the next sample to be read
         self._seen = 0  # DMA buffers whose completion a poll has taken notice of
@@ -145,7 +108,8 @@ class I2S(io.IOBase):
         self.lost = 0
         if self._chip:
             self._chip.clock(self.sample_at)
-        self._wake_at_next_buffer()
+        if world.virtual:  # gives virtual time somewhere to go
+            world.at(self._filled_us(1), self._filled)
 
     def sample_at(self, true_us):
         """Number of the sample being taken at a true time."""
@@ -153,19 +117,15 @@ class I2S(io.IOBase):
 
     def _done(self):
         """DMA buffers filled since the start."""
-        return (world.ticks_us() - self._start_ticks) * self._rate // 1000000 // I2S._FRAMES
+        return (world.ticks_us() - self._start_ticks) * self._rate // 1000000 // _FRAMES
 
-    def _wake_at_next_buffer(self):
-        if world.virtual:  # gives virtual time somewhere to go
-            world.at(self._buffer_done_us(self._done() + 1), self._buffer_done)
+    def _filled_us(self, number):
+        """True time at which that many are."""
+        return world.true_us_at(self._start_ticks + (number * _FRAMES * 1000000 + self._rate - 1) // self._rate)
 
-    def _buffer_done_us(self, number):
-        frames = number * I2S._FRAMES
-        return world.true_us_at(self._start_ticks + (frames * 1000000 + self._rate - 1) // self._rate)
-
-    def _buffer_done(self, due_us):
+    def _filled(self, due_us):
         if self._running:
-            return self._buffer_done_us(self._done() + 1)
+            return self._filled_us(self._done() + 1)
 
     def ioctl(self, request, arg):
         if request != _POLL:
@@ -189,12 +149,12 @@ class I2S(io.IOBase):
         at = 0
         while at < size:
             done = self._done()
-            oldest = (done - self._buffers) * I2S._FRAMES
+            oldest = (done - self._buffers) * _FRAMES
             if self._next < oldest:
                 self.lost += oldest - self._next
                 print("~ i2s lost", oldest - self._next, file=sys.stderr)
                 self._next = oldest
-            count = min((size - at) // 4, done * I2S._FRAMES - self._next)
+            count = min((size - at) // 4, done * _FRAMES - self._next)
             if count:
                 part = into if count * 4 == size else into[at : at + 4 * count]
                 if self._chip:
@@ -207,7 +167,7 @@ class I2S(io.IOBase):
                 self._seen = done
                 break
             else:
-                world.step(self._buffer_done_us(done + 1))
+                world.step(self._filled_us(done + 1))
         return at
 
     def deinit(self):
@@ -215,27 +175,25 @@ class I2S(io.IOBase):
 
 
 class UART(io.IOBase):
-    def __init__(self, id, baudrate=115200, bits=8, parity=None, stop=1, *, tx=None, rx=None, rxbuf=256, timeout=0):
-        if id not in (0, 1, 2):
+    def __init__(self, id, baudrate=115200, bits=8, parity=None, stop=1, *, tx=None, rx=None, txbuf=256, rxbuf=256, timeout=0):
+        if id not in (1, 2):  # 0 is the console
             raise ValueError("UART(%d) does not exist" % id)
-        if id == 0:
-            raise NotImplementedError("UART 0 is the console")
         self._baud = baudrate
         self._ring = RingIO(rxbuf)
         self._idle_at_us = 0  # when the last byte sent to us will have arrived
-        self._chip = world.uarts.get((rx and rx._number, tx and tx._number))
+        self._chip = world.uarts.get((rx and rx.number, tx and tx.number))
         if self._chip:
-            self._chip.send = self._arrive
+            self._chip.send = self.arrive
 
-    def _arrive(self, data, start_us):
+    def arrive(self, data, start_us):
         """Bytes begin to come in. The driver hands them on when its FIFO holds 120, or after ten symbols of silence."""
         baud = self._chip.baud
         if baud != self._baud:
             data = bytes([(byte * 5 + 0x91) & 0xFF for byte in data])  # framed wrongly: garbage
         start_us = max(start_us, self._idle_at_us)
-        for at in range(0, len(data), 120):
-            chunk = data[at : at + 120]
-            symbols = at + len(chunk) + (0 if len(chunk) == 120 else 10)
+        for at in range(0, len(data), _FIFO_BYTES):
+            chunk = data[at : at + _FIFO_BYTES]
+            symbols = at + len(chunk) + (0 if len(chunk) == _FIFO_BYTES else 10)
             world.at(start_us + symbols * 10000000 // baud, lambda due_us, chunk=chunk: self._receive(chunk))
         self._idle_at_us = start_us + len(data) * 10000000 // baud
 
@@ -269,35 +227,19 @@ class UART(io.IOBase):
     def write(self, buf):
         return len(buf)  # nothing on this board heeds it
 
-    def deinit(self):
-        if self._chip:
-            self._chip.send = None
-
 
 class ADC:
     ATTN_0DB, ATTN_2_5DB, ATTN_6DB, ATTN_11DB = 0, 1, 2, 3
-    _FULL_MV = (950, 1250, 1750, 3100)  # ESP32 data sheet, table of ADC ranges
 
     def __init__(self, pin, *, atten=ATTN_0DB):
-        self._number = Pin(pin)._number
+        self._number = Pin(pin).number
         if self._number not in (32, 33, 34, 35, 36, 37, 38, 39, 0, 2, 4, 12, 13, 14, 15, 25, 26, 27):
             raise ValueError("invalid pin")
-        self.atten(atten)
-
-    def atten(self, atten):
-        if atten not in (0, 1, 2, 3):
-            raise ValueError("invalid atten")
-        self._full_uv = ADC._FULL_MV[atten] * 1000
+        self._full_mv = (950, 1250, 1750, 3100)[atten]  # data sheet, ADC ranges
 
     def read_uv(self):
         source = world.voltages.get(self._number)
-        return max(0, min(self._full_uv, source() if source else 142000)) // 1000 * 1000
-
-    def read_u16(self):
-        return self.read_uv() * 65535 // self._full_uv
-
-    def read(self):
-        return self.read_uv() * 4095 // self._full_uv
+        return max(0, min(self._full_mv, (source() if source else 142000) // 1000)) * 1000
 
 
 class WDT:
@@ -312,11 +254,11 @@ class WDT:
             raise ValueError
         if timeout <= 0:
             raise ValueError("WDT timeout too short")
-        armed = WDT._timeout_us
+        before = WDT._timeout_us
         WDT._timeout_us = timeout * 1000
         WDT._fed_us = world.now_us()
         print("~ watchdog", timeout, file=sys.stderr)
-        if not armed:
+        if not before:
             world.at(WDT._fed_us + WDT._timeout_us, self._bite)
 
     def feed(self):
@@ -325,7 +267,11 @@ class WDT:
             WDT._told_us = now_us
             print("~ fed", file=sys.stderr)
 
+    @staticmethod
+    def armed():
+        return WDT._timeout_us
+
     def _bite(self, due_us):
         if world.now_us() - WDT._fed_us >= WDT._timeout_us:
-            _stop("USR1", WDT_RESET)
+            world.stop("USR1", WDT_RESET)
         return WDT._fed_us + WDT._timeout_us

