@@ -1,0 +1,132 @@
+"""Ed25519 signing (RFC 8032 section 5.1.6) in short steps, without heap allocation and without a secret in any branch or index.
+
+A Signing owns every buffer that a signature needs. step() runs for a few thousand field additions at most (tools/bench sign states the
+longest), so that a caller may give way to the audio path between two of them.
+"""
+
+from array import array
+
+from . import field, point, scalar
+from .comb import COMBS, SPACING, TABLE
+from .sha512 import Sha512
+
+_ORDER = scalar.constants()
+_LAST = SPACING - 1
+_NONCE, _COMB, _INVERT, _CHALLENGE, _DONE = range(5)
+
+
+class Signing:
+    """Buffers and progress of one signature at a time."""
+
+    def __init__(self):
+        self.w = point.workspace()
+        self.hash = Sha512()
+        self._digest = bytearray(64)
+        self._bits = bytearray(260)
+        self._r = array("i", bytes(4 * 82))
+        self._k = array("i", bytes(4 * 82))
+        self._a = array("i", bytes(4 * 41))
+        self._sum = array("i", bytes(4 * 82))
+        self._secret = self._message = self._out = None
+        self._at = 0
+        self._phase = _DONE
+
+    def base_times(self, limbs, column: int) -> None:
+        """One column of the comb, highest first (column 12..0); after column 0, INVERT and finish_point() give the bytes."""
+        w = self.w
+        if column == _LAST:
+            scalar.comb_bits(self._bits, limbs, _ORDER)
+            point.choose(0, TABLE, w, self._bits, column, 0)
+            point.run(w, point.START)
+        else:
+            point.run(w, point.DOUBLE)
+            point.choose(0, TABLE, w, self._bits, column, 0)
+            point.run(w, point.ADD_CHOSEN)
+        comb = 1
+        while comb < COMBS:
+            point.choose(0, TABLE, w, self._bits, column, comb)
+            point.run(w, point.ADD_CHOSEN_NO_T if comb == COMBS - 1 else point.ADD_CHOSEN)
+            comb += 1
+
+    def finish_point(self, out, at: int) -> None:
+        """Bytes of the point, once Z holds its inverse: y, with the lowest bit of x on top (RFC 8032 section 5.1.2)."""
+        w = self.w
+        point.run(w, point.AFFINE)
+        point.pack(w, point.X, self._digest, 0)
+        point.pack(w, point.Y, out, at)
+        out[at + 31] |= (self._digest[0] & 1) << 7
+
+    def public_key_into(self, secret) -> None:
+        """secret[64:96] = the public key of the clamped scalar secret[0:32]. The scalar is reduced first: the base point's order is L."""
+        scalar.load(self._r, secret, 0, 32)
+        scalar.reduce(self._r, _ORDER)
+        column = _LAST
+        while column >= 0:
+            self.base_times(self._r, column)
+            column -= 1
+        point.run(self.w, point.INVERT)
+        self.finish_point(secret, 64)
+
+    def begin(self, secret, message, out) -> None:
+        """Start a signature of `message` into the 64-byte bytearray `out`. `secret` is a PrivateKey's 96 bytes: scalar, prefix, public key."""
+        self._secret, self._message, self._out = secret, message, out
+        self.hash.reset()
+        self.hash.update_part(secret, 32, 32)
+        self._at = 0
+        self._phase = _NONCE
+
+    def step(self) -> bool:
+        """Do the next stretch of work. True while there is more."""
+        phase = self._phase
+        if phase == _NONCE:
+            if self._hash_message():
+                self.hash.finish_into(self._digest)
+                self._reduced_digest(self._r)
+                self._at = _LAST
+                self._phase = _COMB
+        elif phase == _COMB:
+            self.base_times(self._r, self._at)
+            self._at -= 1
+            if self._at < 0:
+                self._at = 0
+                self._phase = _INVERT
+        elif phase == _INVERT:
+            if self._invert():
+                self.finish_point(self._out, 0)
+                self.hash.reset()
+                self.hash.update_part(self._out, 0, 32)
+                self.hash.update_part(self._secret, 64, 32)
+                self._at = 0
+                self._phase = _CHALLENGE
+        elif phase == _CHALLENGE:
+            if self._hash_message():
+                self._answer()
+                self._phase = _DONE
+        return self._phase != _DONE
+
+    def _hash_message(self) -> bool:
+        """At most one block of the message; True when all of it is in."""
+        count = min(128, len(self._message) - self._at)
+        self.hash.update_part(self._message, self._at, count)
+        self._at += count
+        return self._at == len(self._message)
+
+    def _invert(self) -> bool:
+        """A part of the inversion: at most 5 steps of its program, at most 100 squarings."""
+        end = min(self._at + 5, len(point.INVERT) // 4)
+        field.run(self.w, 0, self.w, point.INVERT, self._at, end)
+        self._at = end
+        return 4 * end == len(point.INVERT)
+
+    def _reduced_digest(self, x) -> None:
+        scalar.load(x, self._digest, 0, 64)
+        scalar.reduce(x, _ORDER)
+
+    def _answer(self) -> None:
+        """s = r + k * a mod L into the second half of the signature."""
+        self.hash.finish_into(self._digest)
+        self._reduced_digest(self._k)
+        scalar.load(self._a, self._secret, 0, 32)
+        scalar.multiply_add(self._sum, self._k, self._a, self._r)
+        scalar.reduce(self._sum, _ORDER)
+        scalar.store(self._out, 32, self._sum)
