@@ -25,6 +25,8 @@ from simulate import sound
 from simulate.cable import Cable, Noise
 from simulate.device import BUILD, find_micropython, prepare_device_tree
 
+MODELS_ROOM_BYTES = 96 << 10  # more than the chip models take; boot.py puts what is left of it out of the firmware's reach
+BARE_BYTES = 2976  # of -X heapsize=160K, a bare interpreter has 160,864 bytes free: the collector's tables and its own start
 RESET_SIGNALS = {signal.SIGUSR1, signal.SIGUSR2}  # how a simulated chip resets itself; anything else is an end
 POWER_ON = 1
 WATCHDOG_RESET = 3
@@ -64,7 +66,7 @@ class SimulatedStation:
 
     def __init__(self, board_file: pathlib.Path, directory: pathlib.Path, name: str, clock: str = "real", *, ppm: int = 0,
                  utc_us: int | None = None, script: pathlib.Path | None = None, line_noise: Noise | None = None,
-                 baud: int | None = 115200, native: bool | None = None, heap: str = "160K", ambient_db_spl: float = 42.0,
+                 baud: int | None = 115200, native: bool | None = None, heap_bytes: int = 160 << 10, ambient_db_spl: float = 42.0,
                  app_folder: pathlib.Path | None = None, **extra: object):
         self.board = boards.load(pathlib.Path(board_file))
         self.directory, self.name, self.clock = pathlib.Path(directory).resolve(), name, clock
@@ -76,7 +78,7 @@ class SimulatedStation:
             self._settings["utc_us"] = utc_us
         if script is not None:
             self._settings["script"] = pathlib.Path(script).resolve()
-        self._native, self._heap, self._ambient_db_spl, self._app_folder = native, heap, ambient_db_spl, app_folder
+        self._native, self._heap_bytes, self._ambient_db_spl, self._app_folder = native, heap_bytes, ambient_db_spl, app_folder
         self._environment: dict[str, str] = {}  # what the hand did and a reset does not undo
         self._process: subprocess.Popen[bytes] | None = None
         self._minder: threading.Thread | None = None
@@ -178,8 +180,9 @@ class SimulatedStation:
         control = self.directory / "control"
         control.write_text("".join(line + "\n" for line in self._environment.values()))
         arguments = {**self._settings, "board": self.directory / "board", "flash": self.directory / "flash.img",
-                     "control": control, "cause": cause, "parent": 1}
-        command = [find_micropython(), "-X", f"heapsize={self._heap}", "-m", "boot",
+                     "control": control, "cause": cause, "parent": 1,
+                     "heap_free": self._heap_bytes - BARE_BYTES}
+        command = [find_micropython(), "-X", f"heapsize={self._heap_bytes + MODELS_ROOM_BYTES}", "-m", "boot",
                    *[f"{key}={value}" for key, value in arguments.items()]]
         stdin, to_station = os.pipe()
         ours, theirs = socket.socketpair()
