@@ -252,13 +252,9 @@ class Store:
         self.commit()
         return int(cursor)
 
-    def outbox(self, after_id: int, limit: int) -> list[tuple[Any, ...]]:
-        """(id, hash, link, problem, received_at_us, port, message) of stored records after an id, in order."""
-        return self._run(
-            "SELECT id, hash, link, problem, received_at_us, port, message FROM records WHERE id > ?"
-            " ORDER BY id LIMIT ?",
-            (after_id, limit),
-        ).fetchall()
+    def outbox(self, after_id: int, limit: int) -> list[sqlite3.Row]:
+        """Stored records after an id, in order; every column of `records`, by name."""
+        return self._rows("SELECT * FROM records WHERE id > ? ORDER BY id LIMIT ?", (after_id, limit))
 
     def note_delivered(self, name: str, cursor: int, count: int) -> None:
         """Move a destination's cursor: all records up to it are delivered or parked. Commits."""
@@ -288,13 +284,18 @@ class Store:
         self._run("DELETE FROM parked WHERE destination = ? AND record_id = ?", (name, record_id))
         self.commit()
 
-    def wanted_again(self, name: str, limit: int) -> list[tuple[Any, ...]]:
+    def wanted_again(self, name: str, limit: int) -> list[sqlite3.Row]:
         """Parked records someone asked to retry, as `outbox` gives them."""
-        return self._run(
-            "SELECT r.id, r.hash, r.link, r.problem, r.received_at_us, r.port, r.message FROM parked p"
-            " JOIN records r ON r.id = p.record_id WHERE p.destination = ? AND p.retry = 1 ORDER BY r.id LIMIT ?",
+        return self._rows(
+            "SELECT r.* FROM parked p JOIN records r ON r.id = p.record_id"
+            " WHERE p.destination = ? AND p.retry = 1 ORDER BY r.id LIMIT ?",
             (name, limit),
-        ).fetchall()
+        )
+
+    def _rows(self, sql: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
+        cursor = self._run(sql, values)
+        cursor.row_factory = sqlite3.Row
+        return cursor.fetchall()
 
     def _one(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
         return self._run(sql, values).fetchone()

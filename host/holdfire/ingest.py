@@ -1,0 +1,170 @@
+"""Bytes of serial ports in; committed records, refusals and the answers due to stations out. A batch is a transaction.
+
+A straight program on the collector's writer thread: lines, frames, verification, chain, store. Opens no port, sends
+nothing and waits for nothing but the disk.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from holdfire_protocol import fields, frame, line
+
+from . import ed25519_strict
+from .chain import Chains
+from .config import Settings
+from .errors import DAMAGED, REPLAY, WRONG_NETWORK, Refused
+from .events import Event, harmless
+from .registry import Registry
+from .store import Store
+from .times import now_us
+from .verify import Verified, Verifier, check_time
+
+EVENTS_EACH = 50  # of a kind in one batch; what is beyond is stored and counted all the same, and told as a sum
+
+
+class Outcome:
+    """What one batch did, all of it durable. `answers`: port -> stations heard there, to be receipted."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, set[bytes]] = {}
+        self.events: list[Event] = []
+        self.stored = 0
+        self._shown: dict[str, int] = {}
+
+    def tell(self, event: Event) -> None:
+        shown = self._shown[event.kind] = self._shown.get(event.kind, 0) + 1
+        if shown <= EVENTS_EACH:
+            self.events.append(event)
+
+    def sum_up(self) -> None:
+        for kind, shown in self._shown.items():
+            if shown > EVENTS_EACH:
+                self.events.append(Event(kind, f"and {shown - EVENTS_EACH} more like these"))
+
+
+class Ingest:
+    """Takes batches. Belongs to the thread that owns the store."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: Store,
+        settings: Settings,
+        clock: Callable[[], int] = now_us,
+        verify: Callable[[bytes, bytes, bytes], Any] = ed25519_strict.verify,
+    ):
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._verify = verify
+        self.chains = Chains(store, registry.network)
+        self.use_registry(registry)
+        self._readers: dict[str, line.LineReader] = {}
+        self._outcome = Outcome()
+        self._now_us = 0
+        self._writing = False
+
+    def use_registry(self, registry: Registry) -> None:
+        """From now on these stations are enrolled. The deployment stays the same."""
+        self.registry = registry
+        self._verifier = Verifier(registry, self._verify)
+
+    def take(self, chunks: Iterable[tuple[str, bytes]]) -> Outcome:
+        """Work off what the ports brought. When this returns, everything in the outcome is committed."""
+        outcome = self._outcome = Outcome()
+        self._now_us = self._clock()
+        for port, data in chunks:
+            if not data:  # sources.END: half a line from before must not be joined to what comes after
+                self._readers.pop(port, None)
+                continue
+            reader = self._readers.get(port)
+            if reader is None:
+                reader = self._readers[port] = line.LineReader()
+            for kind, content in reader.feed(data):
+                if kind == line.FRAME:
+                    self._take_frame(port, content)
+                elif kind == line.TEXT:
+                    outcome.tell(Event("text", harmless(content), port))
+                else:
+                    name = hashlib.sha256(f"{port} {content}".encode()).digest()
+                    self._refuse(port, Refused(DAMAGED, content, content.partition(":")[0]), name, None)
+        if self._writing:
+            self._store.commit()
+            self._writing = False
+        outcome.sum_up()
+        return outcome
+
+    def receipts(self, kids: Iterable[bytes]) -> list[tuple[bytes, int, bytes]]:
+        """(kid, seq, hash) that may be promised to these stations now; between batches, so all of it is committed."""
+        found = []
+        for kid in sorted(kids):
+            station = self.registry.stations.get(kid)
+            receipt = self.chains.head(kid, station.public_key).receipt if station else None
+            if receipt is not None:
+                found.append((kid, *receipt))
+        return found
+
+    def _take_frame(self, port: str, data: bytes) -> None:
+        try:
+            kind, message = frame.decode(data, self.registry.network)
+        except frame.FrameError as error:
+            reason = WRONG_NETWORK if error.foreign else DAMAGED
+            refused = Refused(reason, str(error), str(error).partition(":")[0])
+            self._refuse(port, refused, hashlib.sha256(data).digest(), data)
+            return
+        if kind != fields.FRAME_RECORD:
+            return  # a console that echoes sends our own beacons back
+        try:
+            verified = self._verifier.check(message)
+        except Refused as refused:
+            self._refuse(port, refused, hashlib.sha256(message).digest(), message)
+        else:
+            self._take_record(port, verified)
+
+    def _take_record(self, port: str, new: Verified) -> None:
+        self._begin()
+        settings = self._settings
+        station = new.station
+        time_problem = check_time(
+            new,
+            self._now_us,
+            settings.clock_uncertainty_ms * 1000,
+            settings.future_tolerance_s * 1_000_000,
+            settings.past_tolerance_s * 1_000_000,
+            self.chains.head(new.kid, station.public_key).dated,
+        )
+        problems = self.chains.add(new, time_problem, self._now_us, port)
+        heard = self._outcome.answers.get(port)
+        if heard is None:
+            heard = self._outcome.answers[port] = set()
+        heard.add(new.kid)
+        if problems is None:
+            again = Refused(REPLAY, f"record {new.seq} of {station.name} came again", "", new.kid, new.seq)
+            self._refuse(port, again, new.hash, None)
+            return
+        self._outcome.stored += 1
+        self._outcome.tell(
+            Event("record", f"{station.name} {new.seq} stored", port, station.name, new.kid, new.seq, new.hash,
+                  message=new.message)
+        )  # fmt: skip
+        for problem in problems:
+            refused = Refused(problem.reason, problem.text, "", new.kid, problem.seq)
+            self._refuse(port, refused, problem.record_hash, None)
+
+    def _refuse(self, port: str, refused: Refused, sha256: bytes, kept: bytes | None) -> None:
+        self._begin()
+        text = refused.text[:500]
+        self._store.insert_refusal(
+            refused.reason, sha256, self._now_us, port, text, refused.field, refused.kid, refused.seq, kept
+        )
+        station = self.registry.stations.get(refused.kid) if refused.kid else None
+        name = station.name if station else ""
+        self._outcome.tell(
+            Event("refused", text, port, name, refused.kid or b"", refused.seq or 0, sha256, refused.reason)
+        )
+
+    def _begin(self) -> None:
+        if not self._writing:
+            self._store.begin()
+            self._writing = True

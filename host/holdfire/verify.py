@@ -1,0 +1,229 @@
+"""Is one record what it claims to be? Form, station, signature, content; and whether its time is plausible.
+
+Everything here judges one record by itself and raises Refused. What needs other records (replay, sequence, chain) is
+chain.py's; nothing is stored here.
+
+The order is deliberate: the signature is checked before the payload is decoded, so that only a station's own key can
+bring bytes to the CBOR decoder. The payload is decoded by cbor2 and checked by a table made from `fields.py`; whatever
+that fast path is not sure to accept is put to the protocol's own `decode_record`, whose verdict and words are final.
+"""
+
+import hashlib
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import cbor2
+
+from holdfire_protocol import cbor, cose, fields, record, schema
+
+from . import ed25519_strict, times
+from .errors import BAD_SIGNATURE, NOT_CANONICAL, UNKNOWN_STATION, Refused
+from .registry import Registry, Station
+
+CRYSTAL_DRIFT_PPM = 100  # a free-running ESP32 crystal: 10 ppm at 25 °C, and the rest for heat, cold and age
+ROUNDING_US = 2000  # uptime is in whole milliseconds at both records
+
+_KEY = {row[1]: row[0] for row in fields.RECORD.rows}
+_SEQ, _PREV, _BOOT, _TIME = _KEY["seq"], _KEY["prev"], _KEY["boot"], _KEY["time"]
+_UPTIME_MS, _RESTART = _KEY["uptime_ms"], _KEY["restart"]
+_OBSERVATIONS, _STATUS = _KEY["observations"], _KEY["status"]
+_KIND = fields.IMPULSE_ROWS[0][0]
+
+
+class Verified:
+    """A record whose form, station, signature and content hold. `packed` is its payload: integer keys, as signed."""
+
+    __slots__ = ("boot", "hash", "kid", "message", "packed", "prev", "restart", "seq", "station", "time", "uptime_ms")
+
+    def __init__(self, message: bytes, station: Station, packed: dict[int, Any]):
+        self.message = message
+        self.hash = hashlib.sha256(message).digest()
+        self.station = station
+        self.kid = station.kid
+        self.packed = packed
+        self.seq: int = packed[_SEQ]
+        self.prev: bytes = packed[_PREV]
+        self.boot: int = packed[_BOOT]
+        self.time: tuple[int, int, int] = tuple(packed[_TIME])
+        self.uptime_ms: int = packed[_UPTIME_MS]
+        self.restart: int | None = packed.get(_RESTART)
+
+    def observation_kinds(self) -> list[int]:
+        return [observation[_KIND] for observation in self.packed.get(_OBSERVATIONS, ())]
+
+    def has_status(self) -> bool:
+        return _STATUS in self.packed
+
+
+class Verifier:
+    """Checks records of one deployment. Holds a decoder and an encoder, so: one thread at a time."""
+
+    def __init__(self, registry: Registry, verify: Callable[[bytes, bytes, bytes], Any] = ed25519_strict.verify):
+        self.registry = registry
+        self._aad = fields.AAD_RECORD + registry.network
+        self._verify = verify
+        self._payloads = PayloadDecoder()
+
+    def check(self, message: bytes) -> Verified:
+        """The verified record. Raises Refused with the reason."""
+        try:
+            parts = cose.parse(message)
+        except cose.CoseError as error:
+            raise Refused(NOT_CANONICAL, str(error), str(error).partition(":")[0]) from None
+        station = self.registry.stations.get(parts.kid)
+        if station is None:
+            raise Refused(UNKNOWN_STATION, f"no station {parts.kid.hex()} is enrolled here", "kid", parts.kid)
+        try:
+            self._verify(station.public_key, cose.sig_structure(self._aad, parts.payload), parts.signature)
+        except ValueError:
+            text = f"not what {station.name} signed for this network, or altered since"
+            raise Refused(BAD_SIGNATURE, text, "signature", parts.kid) from None
+        try:
+            packed = self._payloads.decode(parts.payload)
+        except schema.FieldError as error:
+            raise Refused(NOT_CANONICAL, f"signed by {station.name}, but {error}", error.field, parts.kid) from None
+        except cbor.CborError as error:
+            raise Refused(NOT_CANONICAL, f"signed by {station.name}, but {error}", "payload", parts.kid) from None
+        return Verified(message, station, packed)
+
+
+class PayloadDecoder:
+    """Record payloads to checked maps with integer keys. Accepts exactly what `record.decode_record` accepts."""
+
+    def __init__(self) -> None:
+        self._renew()
+
+    def decode(self, payload: bytes) -> dict[int, Any]:
+        """Raises CborError or FieldError, as `record.decode_record` words it."""
+        packed = self._decode_fast(payload)
+        if packed is None:
+            named = record.decode_record(payload)  # raises, unless the fast path was too careful
+            packed = schema.pack(fields.RECORD, named)
+        return packed
+
+    def _decode_fast(self, payload: bytes) -> dict[int, Any] | None:
+        """The map when it is certain to be right, else None."""
+        try:
+            packed: Any = self._decoder.decode_from_bytes(payload)
+            # One encoding a value: cbor2 writes shortest heads and keeps the order of keys, which _fits has checked.
+            if _fits(_RECORD, packed) and self._encoder.encode_to_bytes(packed) == payload:
+                _check_rules(packed)
+                found: dict[int, Any] = packed
+                return found
+        except Exception:  # cbor2 on hostile bytes raises half of the built-in exceptions; see the tests
+            pass
+        self._renew()  # a refused payload may have left shared values in the decoder
+        return None
+
+    def _renew(self) -> None:
+        self._decoder = cbor2.CBORDecoder(BytesIO())
+        self._encoder = cbor2.CBOREncoder(BytesIO())
+
+
+def check_time(
+    new: Verified,
+    now_us: int,
+    clock_uncertainty_us: int,
+    future_tolerance_us: int,
+    past_tolerance_us: int,
+    dated: tuple[int, int, int, int] | None,
+) -> str | None:
+    """Why the record's time cannot be right, or None. `dated`: (boot, utc_us, uptime_ms, uncertainty_us) of another
+    record of the station, to compare with when it is of the same boot."""
+    source, utc_us, uncertainty_us = new.time
+    if source == fields.TIME_NONE:
+        return None
+    if utc_us > now_us + uncertainty_us + clock_uncertainty_us + future_tolerance_us:
+        return f"{times.text(utc_us, 0)} is {(utc_us - now_us) / 1e6:.0f} s later than the base's clock"
+    if utc_us + uncertainty_us < new.station.enrolled_at_us - past_tolerance_us:
+        return f"{times.text(utc_us, 0)} is long before {new.station.name} was enrolled"
+    if dated is None or dated[0] != new.boot:
+        return None
+    _, other_utc_us, other_uptime_ms, other_uncertainty_us = dated
+    elapsed_us = (new.uptime_ms - other_uptime_ms) * 1000
+    # How much less UTC went by than uptime did, from the earlier of the two to the later.
+    lost_us = elapsed_us - (utc_us - other_utc_us) if elapsed_us >= 0 else utc_us - other_utc_us - elapsed_us
+    allowed_us = uncertainty_us + other_uncertainty_us + abs(elapsed_us) * CRYSTAL_DRIFT_PPM // 1_000_000 + ROUNDING_US
+    if lost_us > allowed_us:
+        return f"UTC ran backwards against uptime by {lost_us / 1e6:.3f} s within boot {new.boot}"
+    return None
+
+
+class _Table:
+    """A shape of `fields.py`, arranged for `_fits`: key -> (type, low, high, table of the elements)."""
+
+    def __init__(self, rows: Any):
+        self.rows = {row[0]: (row[2], row[3], row[4], _element(row[6])) for row in rows}
+        self.required = sum(1 for row in rows if row[5])
+        self.is_required = {row[0]: row[5] for row in rows}
+        if any(not 0 <= key < 24 for key in self.rows):
+            raise AssertionError("keys of one byte: else numeric order is not the order of their encodings")
+
+
+def _element(shape: fields.Shape | None) -> Any:
+    if shape is None:
+        return None
+    if shape.variants:
+        return {kind: _Table(rows) for kind, _, rows in shape.variants}
+    if shape.is_tuple:
+        if any(row[2] > fields.INT for row in shape.rows):
+            raise AssertionError("tuples of integers only: _tuple_fits compares nothing else")
+        return tuple(row[3:5] for row in shape.rows)
+    return _Table(shape.rows)
+
+
+_RECORD = _Table(fields.RECORD.rows)
+
+
+def _fits(table: Any, packed: Any) -> bool:
+    """Whether a decoded map is surely in order: exact types (1.0 and True equal 1 as keys), ranges, sorted keys."""
+    if packed.__class__ is not dict:
+        return False
+    if table.__class__ is dict:
+        table = table.get(packed.get(_KIND))
+        if table is None:
+            return False
+    rows = table.rows
+    is_required = table.is_required
+    missing = table.required
+    last = -1
+    for key, value in packed.items():
+        if key.__class__ is not int or key <= last or key not in rows:
+            return False
+        last = key
+        missing -= is_required[key]
+        kind, low, high, element = rows[key]
+        if kind <= fields.INT:
+            if value.__class__ is not int or not low <= value <= high:
+                return False
+        elif kind == fields.BYTES:
+            if value.__class__ is not bytes or not low <= len(value) <= high:
+                return False
+        elif kind == fields.TUPLE:
+            if not _tuple_fits(element, value):
+                return False
+        elif kind == fields.LIST:
+            if value.__class__ is not list or not low <= len(value) <= high:
+                return False
+            for item in value:
+                if not _fits(element, item):
+                    return False
+        elif not _fits(element, value):
+            return False
+    return bool(missing == 0)
+
+
+def _tuple_fits(ranges: Any, value: Any) -> bool:
+    if value.__class__ is not list or len(value) != len(ranges):
+        return False
+    for (low, high), item in zip(ranges, value, strict=True):
+        if item.__class__ is not int or not low <= item <= high:
+            return False
+    return True
+
+
+def _check_rules(packed: dict[int, Any]) -> None:
+    """The rules that span fields, as `record.check_record` has them, on a map. Raises FieldError."""
+    said = {name: True for name in ("observations", "status", "restart") if _KEY[name] in packed}
+    record.check_record({**said, "time": packed[_TIME]})
