@@ -26,6 +26,7 @@ test: $(VENV)/.ready ## everything, under CPython and MicroPython
 check: $(VENV)/.ready ## ruff, mypy, generated files, import rules: the whole static gate
 	$(VENV)/bin/ruff check .
 	$(PY) -m mypy
+	$(PY) tools/generate --check
 
 clean: ## remove .venv and what was built (simulated data in run/ stays)
 	rm -rf $(VENV) build

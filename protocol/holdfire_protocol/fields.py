@@ -31,10 +31,10 @@ NETWORK_TAG_BYTES = 4  # its first bytes, on every frame
 PUBLIC_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 
-MAX_RECORD_BYTES = 1024  # a whole COSE_Sign1; a burst of 16 impulses is below it
+MAX_RECORD_BYTES = 1024  # a whole COSE_Sign1; a burst of 12 impulses always fits, of 16 usually
 MAX_FRAME_BYTES = MAX_RECORD_BYTES + 10  # array, kind, network tag, byte string head
 MAX_LINE_BYTES = 1400  # base64 of the largest frame, mark and CRC; text lines may be as long
-LORA_FRAME_BYTES = 255  # a record with one observation, or a status record, fits: held by a test
+LORA_FRAME_BYTES = 255  # a record with one observation fits, and any but a freak status record: held by a test
 
 # What a signature is for stands in its external_aad, followed by the network id: a signature made for one purpose or
 # one deployment is worth nothing in another.

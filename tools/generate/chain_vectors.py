@@ -36,8 +36,15 @@ def chains() -> dict:
             }
         )
 
-    latest = NOW_US + TOLERANCE_FUTURE_US
-    earliest = ENROLLED_US - TOLERANCE_PAST_US
+    latest = at(NOW_US + TOLERANCE_FUTURE_US + 5_000, 5_000)
+    too_late = at(NOW_US + TOLERANCE_FUTURE_US + 5_001, 5_000)
+    earliest = at(ENROLLED_US - TOLERANCE_PAST_US)
+    too_early = at(ENROLLED_US - TOLERANCE_PAST_US - 1)
+    sure, unsure = at(NOW_US), at(NOW_US, 60_000_000)
+    before_sure = at(NOW_US - 10_000_000, 1_000, 3, 649_650, sure)
+    before_unsure = at(NOW_US - 10_000_000, 1_000, 3, 649_650, unsure)
+    misplaced = STATION.record({**after_two, "restart": fields.RESTART_JOURNAL_LOST})
+    second_first = STATION.record({**after_two, "restart": fields.RESTART_FIRST})
     stories = [
         ("in order", "each names the one before it", [(one, "linked"), (two, "linked"), (three, "linked")], three),
         (
@@ -90,45 +97,54 @@ def chains() -> dict:
             [(one, "linked"), (two, "linked"), (lost, "linked")],
             lost,
         ),
+        (
+            "journal lost, yet a record named",
+            "restart 2 says that no record is known",
+            [(one, "linked"), (two, "linked"), (misplaced, "chain-break")],
+            two,
+        ),
+        (
+            "first again",
+            "restart 1 in a record that names one before it",
+            [(one, "linked"), (two, "linked"), (second_first, "chain-break")],
+            two,
+        ),
         ("no time", "a time without a source is always plausible", [(one, "linked")], one),
         (
             "latest plausible time",
             "the collector's clock, its tolerance and the stated uncertainty",
-            [(one, "linked"), (at(latest + 5_000, 5_000), "linked")],
-            at(latest + 5_000, 5_000),
+            [(one, "linked"), (latest, "linked")],
+            latest,
         ),
-        ("in the future", "one microsecond later", [(one, "linked"), (at(latest + 5_001, 5_000), "time-range")], one),
+        ("in the future", "one microsecond later", [(one, "linked"), (too_late, "time-range")], too_late),
         (
             "earliest plausible time",
             "a day before enrolment",
-            [(one, "linked"), (at(earliest), "linked")],
-            at(earliest),
+            [(one, "linked"), (earliest, "linked")],
+            earliest,
         ),
-        ("before enrolment", "one microsecond earlier", [(one, "linked"), (at(earliest - 1), "time-range")], one),
+        ("before enrolment", "one microsecond earlier", [(one, "linked"), (too_early, "time-range")], too_early),
         (
             "clock ran backwards",
             "45 s of uptime and 10 s less of UTC within one boot",
             [
                 (one, "linked"),
-                (at(NOW_US), "linked"),
-                (at(NOW_US - 10_000_000, 1_000, 3, 649_650, at(NOW_US)), "time-range"),
+                (sure, "linked"),
+                (before_sure, "time-range"),
             ],
-            at(NOW_US),
+            before_sure,
         ),
         (
             "clock corrected within its uncertainty",
             "45 s of uptime, 10 s less of UTC, but 60 s of stated uncertainty",
-            [
-                (one, "linked"),
-                (at(NOW_US, 60_000_000), "linked"),
-                (at(NOW_US - 10_000_000, 1_000, 3, 649_650, at(NOW_US, 60_000_000)), "linked"),
-            ],
-            at(NOW_US - 10_000_000, 1_000, 3, 649_650, at(NOW_US, 60_000_000)),
+            [(one, "linked"), (unsure, "linked"), (before_unsure, "linked")],
+            before_unsure,
         ),
     ]
     return {
-        "about": "Records arriving at a collector one after another (SPEC.md sections 7 and 8), and what becomes of each: "
-        "linked, pending (stored, its predecessor missing) or the refusal reason. `receipt` is what a beacon says in the end.",
+        "about": "Records arriving at a collector one after another (SPEC.md sections 7 and 8), and what becomes of "
+        "each: linked, pending (stored, its predecessor missing) or the refusal reason. `receipt` is what a beacon "
+        "says in the end.",
         **KEYS,
         "now_us": NOW_US,
         "enrolled_us": ENROLLED_US,

@@ -48,7 +48,7 @@ def limits() -> list[tuple[str, int, str]]:
     for node in ast.parse(SOURCE.read_text()).body:
         if isinstance(node, ast.Assign) and node.lineno in comments and isinstance(node.targets[0], ast.Name):
             value = getattr(fields, node.targets[0].id)
-            if isinstance(value, int):
+            if isinstance(value, int) and not isinstance(value, bool):
                 found.append((node.targets[0].id, value, comments[node.lineno]))
     return found
 

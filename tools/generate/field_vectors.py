@@ -62,8 +62,8 @@ def records() -> dict:
         ),
     ]
     return {
-        "about": "Signed records (SPEC.md sections 3 to 10). `good`: `message` verifies under the station's key and reads "
-        "as `fields`. `bad_payloads`: payloads that must be refused whoever signed them; `cddl` is true when "
+        "about": "Signed records (SPEC.md sections 3 to 10). `good`: `message` verifies under the station's key and "
+        "reads as `fields`. `bad_payloads`: payloads that must be refused whoever signed them; `cddl` is true when "
         "holdfire.cddl refuses them too. `bad_messages`: messages that must be refused; `public_key` is the key to "
         "check under; `code` is the refusal reason (SPEC.md section 15).",
         **KEYS,
@@ -229,6 +229,8 @@ def _field_faults(shape, base: dict) -> list[dict]:
             if required and not is_tuple:
                 says = "unknown kind" if name == "kind" else "missing"
                 out.append(_refused(f"{path} missing", "a required field", f"{path}: {says}", without()))
+            if name == "kind":  # the other kind's number would only change which rows apply
+                row = (*row[:3], 1, len(fields.OBSERVATION.variants), *row[5:])
             for what, value, says in _wrong_values(row, packed[key]):
                 says = "unknown kind" if name == "kind" else says
                 out.append(_refused(f"{path} {what}", "outside what fields.py allows", f"{path}: {says}", put(value)))

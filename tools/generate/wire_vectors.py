@@ -190,7 +190,7 @@ def cose_vectors() -> dict:
         (head.hex() + kid.hex(), "payload", "cut before the payload"),
         (head.hex()[:8], "protected header", "cut inside the protected header"),
         ("", "tag", "nothing"),
-        (message(payload="5903aa" + "00" * 938), "message", "one byte longer than a message may be"),
+        (message(payload="5903ab" + "00" * 939), "message", "one byte longer than a message may be"),
     ]
     keys = [
         good(
@@ -239,7 +239,7 @@ def frame_vectors() -> dict:
         (cbor.encode([1, tag + b"\0", body]), "network", "tag of 5 bytes"),
         (cbor.encode([1, 1, body]), "network", "tag is an integer"),
         (cbor.encode([1, tag, 5]), "body", "body is an integer"),
-        (cbor.encode([1, tag, [1]]), "body", "body is an array"),
+        (cbor.encode([1, tag, []]), "body", "body is an array"),
         (cbor.encode([1, tag, body]) + b"\0", "trailing", "a byte after the end"),
         (cbor.encode([1, tag, body])[:-1], "only", "last byte missing"),
         (b"\x98\x03" + cbor.encode([1, tag, body])[1:], "longer than needed", "count in two bytes"),
@@ -351,8 +351,8 @@ def line_vectors() -> dict:
         ("an unfinished line gives nothing yet", [bare], [], 0),
     ]
     return {
-        "about": "The serial line (SPEC.md section 13). `line` vectors are one line without its end; `streams` are pieces "
-        "of input as they come, the items a reader must give, and how many it must count as bad.",
+        "about": "The serial line (SPEC.md section 13). `line` vectors are one line without its end; `streams` are "
+        "pieces of input as they come, the items a reader must give, and how many it must count as bad.",
         **KEYS,
         "good": [
             good(
