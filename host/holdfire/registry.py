@@ -19,6 +19,7 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from holdfire_protocol import cose, fields
 
 from . import times
@@ -59,7 +60,7 @@ class Registry:
     def create(cls, path: str | os.PathLike[str], name: str, collector_public: bytes, now_us: int) -> "Registry":
         """A new deployment with a random network id. Nothing is written before `save`."""
         path = pathlib.Path(path)
-        _check_name(name, path, "name")
+        check_name(name, path, "name")
         return cls(path, name, os.urandom(fields.NETWORK_BYTES), now_us, collector_public)
 
     @classmethod
@@ -93,7 +94,7 @@ class Registry:
 
     def add(self, station: Station, where: str = "station") -> None:
         """Enrol in memory. Raises RegistryError when the key or the name is taken."""
-        _check_name(station.name, self.path, where + ".name")
+        check_name(station.name, self.path, where + ".name")
         if station.kid != cose.key_id(station.public_key):
             raise RegistryError(f"{self.path}: {where}.kid: is not of this public key")
         if station.public_key == self.collector_public:
@@ -208,8 +209,10 @@ class Deployment:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             registry = Registry.load(self.registry_path)
+            before = dict(registry.stations)
             yield registry
-            registry.save()
+            if registry.stations != before:
+                registry.save()
         finally:
             os.close(lock)
 
@@ -271,7 +274,7 @@ class _Reader:
 
     def name(self, key: str) -> str:
         value = self.text(key)
-        _check_name(value, self.path, self.where + key)
+        check_name(value, self.path, self.where + key)
         return value
 
     def hex(self, key: str, size: int) -> bytes:
@@ -294,7 +297,7 @@ class _Reader:
         return public_key
 
 
-def _check_name(name: str, path: pathlib.Path, where: str) -> None:
+def check_name(name: str, path: pathlib.Path, where: str) -> None:
     """Names are printed on terminals and in statements: printable, not blank at the ends, bounded."""
     if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
         raise RegistryError(

@@ -1,0 +1,265 @@
+"""A whole file of evidence, judged offline: every record alone, then what the records say about each other.
+
+Needs the file, the registry and a clock; no database and no trust in whoever handed the file over. Decides what failed,
+what held and what the file cannot show; `commands/verify.py` puts it into words.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfire_protocol import cbor, cose, fields, record, schema
+
+from . import checks, ed25519_strict, times
+from .evidence import BEACON, Evidence
+from .registry import Registry, Station
+from .verify import Verified, check_time
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that does not hold: where in the file, which record (`hash` may be empty), which check, why."""
+
+    where: str
+    hash: bytes
+    check: str
+    reason: str
+
+
+@dataclass
+class StationAudit:
+    """What the file holds of one station. Runs are (first, last) sequence numbers, both included."""
+
+    station: Station
+    records: list[Verified] = field(default_factory=list)
+    repeated: int = 0
+    unbroken: list[tuple[int, int]] = field(default_factory=list)
+    missing: list[tuple[int, int]] = field(default_factory=list)
+    given_up: list[tuple[int, int]] = field(default_factory=list)
+    starts_at_genesis: bool = False
+    restarts: list[tuple[int, int]] = field(default_factory=list)
+    receipted_to: int = 0
+    receipts: int = 0
+
+
+@dataclass
+class Audit:
+    """The outcome. `held` is True only when the file has records and nothing in it failed."""
+
+    evidence: Evidence
+    registry: Registry
+    stations: list[StationAudit]
+    passed: Counter[str]
+    unchecked: Counter[str]
+    failures: list[Failure]
+    beacons: int
+
+    @property
+    def records(self) -> int:
+        return sum(len(s.records) for s in self.stations)
+
+    @property
+    def held(self) -> bool:
+        return not self.failures and self.records > 0
+
+    @property
+    def complete(self) -> bool:
+        """No number is missing between the first and the last record of any station."""
+        return not any(s.missing for s in self.stations)
+
+
+def audit(evidence: Evidence, registry: Registry, now_us: int) -> Audit:
+    """Judge everything in the file."""
+    outcome = Audit(evidence, registry, [], Counter(), Counter(), [], 0)
+    outcome.failures += [Failure(d.where, b"", "form", d.reason) for d in evidence.damages]
+    by_station: dict[bytes, StationAudit] = {}
+    where: dict[bytes, str] = {}
+    owner: dict[bytes, StationAudit] = {}
+    beacons: dict[int, tuple[bytes, dict[str, Any]]] = {}
+    for message in evidence.messages:
+        if message.kind == BEACON:
+            _take_beacon(message.where, message.data, registry, beacons, outcome)
+            continue
+        digest = record.record_hash(message.data)
+        if digest in where:  # judged already: a station sends again what no receipt covers
+            if digest in owner:
+                owner[digest].repeated += 1
+            continue
+        where[digest] = message.where
+        checked = checks.check(message.data, registry, now_us)
+        for step in checked.steps:
+            if step.passed:
+                outcome.passed[step.name] += 1
+            else:
+                outcome.failures.append(Failure(message.where, digest, step.name, step.text))
+        verified = checked.verified
+        if verified is not None:
+            owner[digest] = by_station.setdefault(verified.kid, StationAudit(verified.station))
+            owner[digest].records.append(verified)
+    for found in by_station.values():
+        _judge_station(found, where, outcome)
+    _judge_receipts(by_station, beacons, outcome)
+    outcome.beacons = len(beacons)
+    outcome.stations = sorted(by_station.values(), key=lambda s: s.station.name.casefold())
+    return outcome
+
+
+def _judge_station(found: StationAudit, where: dict[bytes, str], outcome: Audit) -> None:
+    """Links, forks, numbers used twice, and time within each boot."""
+    found.records.sort(key=lambda c: (c.seq, c.hash))
+
+    def fail(checked: Verified, check: str, reason: str) -> None:
+        outcome.failures.append(Failure(where[checked.hash], checked.hash, check, reason))
+
+    by_hash = {c.hash: c for c in found.records}
+    by_seq: dict[int, list[Verified]] = defaultdict(list)
+    followers: dict[bytes, list[Verified]] = defaultdict(list)
+    for checked in found.records:
+        by_seq[checked.seq].append(checked)
+        followers[checked.prev].append(checked)
+    genesis = record.genesis(outcome.registry.network, found.station.public_key)
+    broken: set[bytes] = set()
+    for seq, same in by_seq.items():
+        for checked in same if len(same) > 1 else ():
+            broken.add(checked.hash)
+            fail(checked, "chain", f"number {seq} was used for {len(same)} different records of {found.station.name}")
+    for prev, after in followers.items():
+        plain = [c for c in after if c.restart is None]
+        for checked in plain if len(plain) > 1 else ():
+            broken.add(checked.hash)
+            fail(checked, "chain", f"{len(plain)} records claim to follow {prev.hex()[:12]}: the chain forks")
+    for checked in found.records:
+        before = by_hash.get(checked.prev)
+        reason = _link_fault(checked, before, genesis, by_seq)
+        if reason:
+            broken.add(checked.hash)
+            fail(checked, "chain", reason)
+        elif checked.hash in broken:
+            continue
+        elif before is None and checked.prev != genesis:
+            outcome.unchecked["chain"] += 1
+        else:
+            outcome.passed["chain"] += 1
+        if checked.restart is not None:
+            found.restarts.append((checked.seq, checked.restart))
+    _describe_runs(found, by_hash, broken, genesis)
+    _judge_time(found.records, fail)
+
+
+def _link_fault(checked: Verified, before: Verified | None, genesis: bytes, by_seq: dict[int, list[Verified]]) -> str:
+    """Why a record contradicts what it follows, or ""."""
+    restart = checked.restart
+    if checked.prev == genesis:
+        if restart in (fields.RESTART_FIRST, fields.RESTART_JOURNAL_LOST):
+            return ""
+        return "claims to begin the chain without saying why"
+    if before is not None:
+        expected = before.seq + 1
+        if checked.seq < expected:
+            return f"has number {checked.seq}, yet follows number {expected - 1}"
+        if checked.seq > expected and restart is None:
+            return f"has number {checked.seq}, yet follows number {expected - 1}, and gives no reason"
+        return ""
+    neighbour = by_seq.get(checked.seq - 1)
+    if neighbour and restart is None:
+        return f"does not follow record {checked.seq - 1} of this file, {neighbour[0].hash.hex()[:12]}, as it should"
+    return ""
+
+
+def _describe_runs(found: StationAudit, by_hash: dict[bytes, Verified], broken: set[bytes], genesis: bytes) -> None:
+    """Fill in `unbroken`, `missing`, `given_up` and `starts_at_genesis`."""
+    last_seq: int | None = None
+    for checked in found.records:
+        seq = checked.seq
+        before = by_hash.get(checked.prev)
+        joined = checked.hash not in broken and before is not None and before.hash not in broken
+        if joined and found.unbroken and before is not None and found.unbroken[-1][1] == before.seq:
+            found.unbroken[-1] = (found.unbroken[-1][0], seq)
+        else:
+            found.unbroken.append((seq, seq))
+        if last_seq is not None and seq > last_seq + 1:
+            # A record that restarts the chain onto one we hold accounts for the numbers between: they were never sent.
+            (found.given_up if joined else found.missing).append((last_seq + 1, seq - 1))
+        last_seq = seq
+    if found.records:
+        found.starts_at_genesis = found.records[0].prev == genesis
+
+
+def _judge_time(records: list[Verified], fail: Callable[[Verified, str, str], None]) -> None:
+    """From record to record boots may only grow, and within one boot uptime; time must agree with uptime."""
+    before: Verified | None = None
+    dated: tuple[int, int, int, int] | None = None
+    for checked in records:
+        if before is not None and checked.boot < before.boot:
+            fail(
+                checked,
+                "time",
+                f"is of boot {checked.boot}, yet record {before.seq} before it is of boot {before.boot}",
+            )
+            continue
+        if before is not None and checked.boot == before.boot and checked.uptime_ms < before.uptime_ms:
+            fail(checked, "time", f"uptime runs backwards, from {before.uptime_ms} to {checked.uptime_ms} ms")
+            continue
+        before = checked
+        source, utc_us, uncertainty_us = checked.time
+        if source == fields.TIME_NONE:
+            continue
+        # As of its own time and with no lower bound: what is left to judge is the boot it shares with `dated`.
+        wrong = check_time(checked, utc_us, 0, 0, checked.station.enrolled_at_us, dated)
+        if wrong:
+            fail(checked, "time", wrong)
+        dated = (checked.boot, utc_us, checked.uptime_ms, uncertainty_us)
+
+
+def _take_beacon(
+    where: str, message: bytes, registry: Registry, beacons: dict[int, tuple[bytes, dict[str, Any]]], outcome: Audit
+) -> None:
+    """A beacon proves that the base held records; it must hold itself."""
+    try:
+        payload = record.verify1(
+            message, registry.collector_public, fields.AAD_BEACON, registry.network, ed25519_strict.verify
+        )
+        named = record.decode_beacon(payload)
+    except (cose.CoseError, cbor.CborError, schema.FieldError) as error:
+        outcome.failures.append(Failure(where, record.record_hash(message), "beacon", str(error)))
+        return
+    except ValueError:
+        outcome.failures.append(
+            Failure(where, record.record_hash(message), "beacon", "not signed by the collector's key, or altered")
+        )
+        return
+    outcome.passed["beacon"] += 1
+    other = beacons.setdefault(named["number"], (message, named))
+    if other[0] != message:
+        reason = f"number {named['number']} was used for two different beacons"
+        outcome.failures.append(Failure(where, record.record_hash(message), "beacon", reason))
+
+
+def _judge_receipts(
+    by_station: dict[bytes, StationAudit], beacons: dict[int, tuple[bytes, dict[str, Any]]], outcome: Audit
+) -> None:
+    """A receipt names a record; the file's record of that number must be that one."""
+    for number, (_, named) in sorted(beacons.items()):
+        for kid, seq, digest in named["receipts"]:
+            found = by_station.get(kid)
+            if found is None:
+                continue
+            found.receipts += 1
+            same = [c.hash for c in found.records if c.seq == seq]
+            if digest in same:
+                found.receipted_to = max(found.receipted_to, seq)
+            elif same:
+                reason = f"beacon {number} receipts another record {seq} of {found.station.name} than this one"
+                outcome.failures.append(Failure("", same[0], "beacon", reason))
+
+
+def span_of(found: StationAudit) -> tuple[int, int] | None:
+    """First and last stated time of a station's records, or None when none states one."""
+    known = [c.time[1] for c in found.records if c.time[0] != fields.TIME_NONE]
+    return (min(known), max(known)) if known else None
+
+
+def span_words(found: StationAudit) -> str:
+    span = span_of(found)
+    return f"{times.text(span[0], 0)} to {times.text(span[1], 0)}" if span else "no record states a time"

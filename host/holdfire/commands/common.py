@@ -1,0 +1,59 @@
+"""What several commands share: where the deployment is, and how people write a time."""
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from .. import times
+from ..errors import UsageError
+from ..registry import Deployment, Registry
+from ..views import View
+
+DEFAULT_DIRECTORY = "holdfire-data"
+_AGO = re.compile(r"(\d+)(s|min|h|d)")
+_UNIT_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def add_directory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dir",
+        metavar="DIR",
+        default=None,
+        help="the deployment's directory (default: $HOLDFIRE_DIR, else ./holdfire-data), as in --dir /srv/holdfire",
+    )
+
+
+def add_period(parser: argparse.ArgumentParser, of_what: str) -> None:
+    for option, word, example in (("--since", "from", "--since 2h (ago)"), ("--until", "before", "--until 2026-11-24")):
+        text = f"only {of_what} {word} this time: {example}, or {option} 2026-11-24T10:00:00Z"
+        parser.add_argument(option, metavar="WHEN", help=text)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, as in --json | jq .hash")
+
+
+def deployment(args: argparse.Namespace) -> Deployment:
+    return Deployment(Path(args.dir or os.environ.get("HOLDFIRE_DIR") or DEFAULT_DIRECTORY))
+
+
+def open_view(args: argparse.Namespace) -> tuple[Registry, View]:
+    """The registry, and the stored records to read."""
+    base = deployment(args)
+    registry = Registry.load(base.registry_path)
+    return registry, View(base.database_path)
+
+
+def moment(written: str | None, now_us: int) -> int | None:
+    """A point in time as people write it: RFC 3339, a date (its midnight, UTC), or an age like `2h`."""
+    if written is None:
+        return None
+    ago = _AGO.fullmatch(written)
+    if ago:
+        return now_us - int(ago[1]) * _UNIT_S[ago[2]] * 1_000_000
+    try:
+        return times.parse(written if "T" in written.upper() else f"{written}T00:00:00Z")
+    except ValueError:
+        text = "write 2026-11-24T10:00:00Z, or 2026-11-24, or an age like 90s, 30min, 2h, 7d"
+        raise UsageError(f"{written!r} is no time: {text}") from None

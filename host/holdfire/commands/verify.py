@@ -1,0 +1,184 @@
+"""Check a file of evidence offline: no database, and no trust in whoever handed it over.
+
+FILE is what `holdfire export` writes (a CBOR sequence of signed records), or a serial log: text with !HF1: lines as any
+terminal program captures them, beacons included. Every record's form, signature, enrolment and time is checked, then
+what the records say about each other. Exit code: 0 everything held, 1 something failed, 2 and above could not check.
+"""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from holdfire_protocol import fields
+
+from .. import audit, evidence, times
+from ..audit import Audit, StationAudit
+from ..checks import ORDER
+from ..output import BAD, DIM, GOOD, WARN, Section, counted, print_json, print_report, ranges
+from ..registry import Registry
+from . import common
+
+HELP = "check a file of evidence offline"
+EXAMPLES = (
+    "holdfire verify evidence.cbor --registry registry.json",
+    "holdfire verify minicom.log --registry registry.json --complete",
+)
+LISTED_FAILURES = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="an export or a serial log, or - for standard input")
+    parser.add_argument(
+        "--registry", metavar="FILE", type=Path,
+        help="who is enrolled, as in --registry registry.json (default: the one in --dir)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--complete", action="store_true",
+        help="fail also when a number between a station's first and last record is missing, as in day.cbor --complete",
+    )  # fmt: skip
+    common.add_json(parser)
+    common.add_directory(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    registry = Registry.load(args.registry or common.deployment(args).registry_path)
+    found = evidence.read(args.file, registry.network, registry.collector_kid)
+    outcome = audit.audit(found, registry, times.now_us())
+    held = outcome.held and (outcome.complete or not args.complete)
+    if args.json:
+        print_json([_json(outcome, held)])
+    else:
+        print_report(report(outcome, held))
+    return 0 if held else 1
+
+
+def report(outcome: Audit, held: bool) -> list[Section]:
+    """The whole outcome as a court clerk can read it."""
+    sections = [_file(outcome), *(_station(found) for found in outcome.stations), _checks(outcome)]
+    if outcome.failures:
+        sections.append(_failures(outcome))
+    sections.append(_limits(outcome))
+    sections.append(_verdict(outcome, held))
+    return sections
+
+
+def _file(outcome: Audit) -> Section:
+    found, registry = outcome.evidence, outcome.registry
+    section = Section("Evidence")
+    section.add("file", found.name)
+    section.add("sha-256", found.sha256)
+    section.add("kind", found.form)
+    section.add(
+        "holds", f"{counted(len(found.messages), 'signed message')}, of these {counted(outcome.beacons, 'beacon')}"
+    )
+    section.add("deployment", f"{registry.name}, network {registry.network.hex()}")
+    section.add("collector", registry.collector_public.hex())
+    section.add("registry", f"{registry.path}, sha-256 {hashlib.sha256(registry.path.read_bytes()).hexdigest()}")
+    return section
+
+
+def _station(found: StationAudit) -> Section:
+    section = Section(f"Station {found.station.name}, kid {found.station.kid.hex()}")
+    first, last = found.records[0].seq, found.records[-1].seq
+    section.add("records", f"{counted(len(found.records), 'record')}, numbers {ranges([(first, last)])}")
+    section.add("times", audit.span_words(found))
+    section.add("unbroken", f"records {ranges(found.unbroken)}", GOOD if len(found.unbroken) == 1 else WARN)
+    if found.starts_at_genesis:
+        section.add("begins", "with a record that starts a chain")
+    else:
+        section.add("begins", f"with record {first}; what it follows is not in this file", WARN)
+    if found.missing:
+        section.add("missing", f"numbers {ranges(found.missing)} are not in this file", WARN)
+    if found.given_up:
+        section.add("never sent", f"numbers {ranges(found.given_up)}, by the station's own signed word", WARN)
+    for seq, why in found.restarts:
+        section.add("restart", f"record {seq}: {fields.RESTARTS[why]}")
+    if found.repeated:
+        section.add("repeated", f"{counted(found.repeated, 'copy', 'copies')} of records, identical: sent again")
+    if found.receipts:
+        text = f"the base confirmed that it stored everything up to record {found.receipted_to}"
+        section.add("receipts", text if found.receipted_to else "the base's receipts name no record of this file",
+                    GOOD if found.receipted_to else "")  # fmt: skip
+    return section
+
+
+def _checks(outcome: Audit) -> Section:
+    section = Section("Checks")
+    for name in (*ORDER, "beacon"):
+        failed = sum(1 for failure in outcome.failures if failure.check == name)
+        passed, unchecked = outcome.passed[name], outcome.unchecked[name]
+        if not (failed or passed or unchecked):
+            continue
+        parts = [f"{passed:,} passed"] if passed or not failed else []
+        parts += [f"{failed:,} FAILED"] if failed else []
+        parts += [f"{unchecked:,} not checkable: the record before is not in this file"] if unchecked else []
+        section.add(name, ", ".join(parts), BAD if failed else GOOD)
+    return section
+
+
+def _failures(outcome: Audit) -> Section:
+    section = Section("What failed")
+    for failure in outcome.failures[:LISTED_FAILURES]:
+        name = f", record {failure.hash.hex()[:12]}" if failure.hash else ""
+        section.add(failure.where or "whole file", f"{failure.check}{name}: {failure.reason}", BAD)
+    if len(outcome.failures) > LISTED_FAILURES:
+        section.add("and", f"{len(outcome.failures) - LISTED_FAILURES:,} more; --json lists all")
+    return section
+
+
+def _limits(outcome: Audit) -> Section:
+    section = Section("What this cannot show")
+    section.add("registry", "that it is genuine: compare its sha-256 with one from a source you trust", DIM)
+    section.add("before, after", "whether stations made records before the first or after the last in this file", DIM)
+    return section
+
+
+def _verdict(outcome: Audit, held: bool) -> Section:
+    section = Section("Verdict")
+    if held:
+        records, stations = counted(outcome.records, "record"), counted(len(outcome.stations), "station")
+        section.add(
+            "HELD", f"{records} of {stations}: signed by the keys in this registry and not altered since.", GOOD
+        )
+        if not outcome.complete:
+            section.add("but", "not complete: numbers are missing, as listed above.", WARN)
+    elif outcome.failures:
+        section.add("DID NOT HOLD", f"{counted(len(outcome.failures), 'check')} failed, as listed above.", BAD)
+    elif not outcome.records:
+        section.add("DID NOT HOLD", "there is no signed record in this file.", BAD)
+    else:
+        section.add("DID NOT HOLD", "numbers are missing, as listed above, and --complete asks for all.", BAD)
+    return section
+
+
+def _json(outcome: Audit, held: bool) -> dict[str, object]:
+    return {
+        "held": held,
+        "complete": outcome.complete,
+        "file": outcome.evidence.name,
+        "sha256": outcome.evidence.sha256,
+        "network": outcome.registry.network.hex(),
+        "records": outcome.records,
+        "beacons": outcome.beacons,
+        "passed": dict(outcome.passed),
+        "unchecked": dict(outcome.unchecked),
+        "failures": [
+            {"where": f.where, "hash": f.hash.hex() or None, "check": f.check, "reason": f.reason}
+            for f in outcome.failures
+        ],
+        "stations": [
+            {
+                "name": found.station.name,
+                "kid": found.station.kid.hex(),
+                "records": len(found.records),
+                "first_seq": found.records[0].seq,
+                "last_seq": found.records[-1].seq,
+                "unbroken": found.unbroken,
+                "missing": found.missing,
+                "never_sent": found.given_up,
+                "repeated": found.repeated,
+                "receipted_to": found.receipted_to,
+            }
+            for found in outcome.stations
+        ],
+    }

@@ -1,0 +1,150 @@
+"""A deployment with signed records, made with the real protocol package and keys; no randomness but the deployment's keys.
+
+`Signer` is what a station is to the base: a key and a chain. Records reach the database through the collector's own
+`Ingest`, as lines on a port.
+"""
+
+import itertools
+import json
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from holdfire.config import Settings
+from holdfire.ingest import Ingest
+from holdfire.registry import Deployment, Registry, Station
+from holdfire.store import Store
+from holdfire_protocol import cose, fields, frame, line, record
+
+START_US = 1_795_000_000_000_000  # 2026-11-18T10:26:40Z
+NETWORK = bytes(range(16))
+COLLECTOR = Ed25519PrivateKey.from_private_bytes(b"\x11" * 32)
+INTERVAL_S = 60
+
+
+class Signer:
+    """A station's key and chain."""
+
+    def __init__(self, name, seed, network=NETWORK):
+        self.name = name
+        self.key = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
+        self.public = self.key.public_key().public_bytes_raw()
+        self.kid = cose.key_id(self.public)
+        self.network = network
+        self.boot = 1
+        self.boot_at_us = START_US
+        self.seq = 0
+        self.prev = record.genesis(network, self.public)
+
+    def fields_of(self, utc_us, **content):
+        named = {
+            "seq": self.seq + 1,
+            "prev": self.prev,
+            "boot": self.boot,
+            "time": (fields.TIME_GNSS_PPS, utc_us, 40),
+            "uptime_ms": (utc_us - self.boot_at_us) // 1000,
+            **content,
+        }
+        if self.seq == 0:
+            named.setdefault("restart", fields.RESTART_FIRST)
+        return named
+
+    def sign(self, named):
+        """Signed record of these fields, whatever they say; the chain does not move."""
+        payload = record.encode_record(named)
+        return record.sign1(payload, self.kid, fields.AAD_RECORD, self.network, self.key.sign)
+
+    def make(self, utc_us, **content):
+        """The next record of the chain."""
+        named = self.fields_of(utc_us, **content)
+        message = self.sign(named)
+        self.seq, self.prev = named["seq"], record.record_hash(message)
+        return message
+
+    def station(self, enrolled_at_us=START_US):
+        return Station(self.kid, self.public, self.name, enrolled_at_us)
+
+
+def impulse(**changes):
+    return {
+        "kind": fields.KIND_IMPULSE,
+        "onset_us": -1_250_000,
+        "onset_uncertainty_us": 125,
+        "peak": 2_097_152,
+        "rise_us": 1250,
+        "duration_ms": 340,
+        "snr_db10": 352,
+        "floor_db10": -724,
+        "bands": bytes((60, 50, 44, 40, 48, 70, 255)),
+        "zero_crossings": 87,
+        "clipped": 0,
+        **changes,
+    }
+
+
+def tamper(opened):
+    return {"kind": fields.KIND_TAMPER, "onset_us": -20_000, "onset_uncertainty_us": 10_000, "open": opened}
+
+
+def status(**changes):
+    return {
+        "interval_s": INTERVAL_S,
+        "reset_cause": 1,
+        "selftest": 0,
+        "heard_ms": INTERVAL_S * 1000,
+        "lost_ms": 0,
+        "impulses": 0,
+        "floor_db10": -724,
+        "floor_min_db10": -731,
+        "floor_max_db10": -698,
+        "battery_mv": 3912,
+        "position": (469_480_900, 74_474_400, 5405, 9),
+        "satellites": 11,
+        "journal_permille": 21,
+        "pending": 3,
+        "firmware": bytes.fromhex("00112233445566aa"),
+        "heap_free": 91_216,
+        "refused": 0,
+        **changes,
+    }
+
+
+class Base:
+    """A deployment in a directory, and its collector's ingest."""
+
+    def __init__(self, directory, *signers, network=NETWORK):
+        self.deployment = Deployment(directory)
+        self.registry = Registry(
+            self.deployment.registry_path, "Valley line", network, START_US, COLLECTOR.public_key().public_bytes_raw()
+        )
+        for signer in signers:
+            self.registry.add(signer.station())
+        directory.mkdir(parents=True, exist_ok=True)
+        self.registry.save()
+        self.now_us = START_US
+        self.beacon_number = itertools.count(1)
+
+    def receive(self, *messages, at_us=None, port="/dev/ttyUSB0", raw=b""):
+        """Messages as a station's port brings them, then `raw` bytes."""
+        self.now_us = at_us or self.now_us
+        store = Store(self.deployment.database_path)
+        try:
+            ingest = Ingest(self.registry, store, Settings(), clock=lambda: self.now_us)
+            ingest.take([(port, b"".join(lines_of(*messages, network=self.registry.network)) + raw)])
+        finally:
+            store.close()
+
+    def beacon_line(self, utc_us, *receipts):
+        payload = record.encode_beacon(
+            {"number": next(self.beacon_number), "time": (fields.TIME_HOST, utc_us, 1000), "receipts": list(receipts)}
+        )
+        kid = cose.key_id(COLLECTOR.public_key().public_bytes_raw())
+        message = record.sign1(payload, kid, fields.AAD_BEACON, self.registry.network, COLLECTOR.sign)
+        return line.encode(frame.encode(fields.FRAME_BEACON, self.registry.network, message))
+
+
+def lines_of(*messages, network=NETWORK):
+    return [line.encode(frame.encode(fields.FRAME_RECORD, network, message)) for message in messages]
+
+
+def json_lines(text):
+    return [json.loads(row) for row in text.splitlines()]
