@@ -102,8 +102,8 @@ class Chains:
             if new.restart in _STARTS:
                 return rows.CONTIGUOUS, ""
             return rows.BROKEN, "begins a chain without saying why: restart is neither 1 nor 2"
-        if new.restart == fields.RESTART_FIRST:
-            return rows.BROKEN, "says that it is the station's first record, and names one before it"
+        if new.restart in _STARTS:
+            return rows.BROKEN, "says that it begins a chain, and names a record before it"
         if head.receipt is not None and new.prev == head.receipt[1]:
             seq, link = head.receipt[0], rows.CONTIGUOUS
         else:
