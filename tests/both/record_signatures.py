@@ -1,5 +1,7 @@
-"""Verifies every signed vector and prints the outcome. Runs on CPython with the host's verifier and on MicroPython with the
-chip's; test_record_signatures.py compares."""
+"""Verifies every signed vector and prints the outcome: on CPython with the host's verifier, on MicroPython with ours.
+
+Not a test by itself: test_record_signatures.py compares the two.
+"""
 
 import gc
 import json
