@@ -93,4 +93,4 @@ except BaseException as error:
     sys.print_exception(error)
 # The chip sits at its prompt until the watchdog bites.
 while machine.WDT.armed():
-    world.step(world.now_us() + 1000000)
+    world.wait(world.now_us() + 1000000)

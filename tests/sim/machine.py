@@ -108,8 +108,7 @@ class I2S(io.IOBase):
         self.lost = 0
         if self._chip:
             self._chip.clock(self.sample_at)
-        if world.virtual:  # gives virtual time somewhere to go
-            world.at(self._filled_us(1), self._filled)
+        world.at(self._filled_us(1), self._filled)
 
     def sample_at(self, true_us):
         """Number of the sample being taken at a true time."""
@@ -123,7 +122,7 @@ class I2S(io.IOBase):
         """True time at which that many are."""
         return world.true_us_at(self._start_ticks + (number * _FRAMES * 1000000 + self._rate - 1) // self._rate)
 
-    def _filled(self, due_us):
+    def _filled(self, due_us):  # nothing to do, but whoever waits for a buffer waits for this
         if self._running:
             return self._filled_us(self._done() + 1)
 
@@ -167,7 +166,7 @@ class I2S(io.IOBase):
                 self._seen = done
                 break
             else:
-                world.step(self._filled_us(done + 1))
+                world.wait(self._filled_us(done + 1))
         return at
 
     def deinit(self):

@@ -31,9 +31,7 @@ def ticks_diff(end, start):
 
 
 def sleep_us(us):
-    until_us = world.true_us_at(world.ticks_us() + us)
-    while world.now_us() < until_us:
-        world.step(until_us)
+    world.wait(world.true_us_at(world.ticks_us() + us))
 
 
 def sleep_ms(ms):

@@ -109,14 +109,21 @@ def _run_due():
 
 
 def step(limit_us):
-    """Wait for the next thing to happen, at most until true time `limit_us`."""
+    """Towards the next thing to happen, or true time `limit_us` if that is sooner. Returns the milliseconds of host time that the
+    caller may sleep, in whichever way it likes, before it comes again; none in virtual time, which is simply moved."""
     global _virtual_us
-    if virtual:
-        due_us = _agenda[0][0] if _agenda else limit_us
-        _virtual_us = max(_virtual_us, min(due_us, limit_us))
-    else:
-        utime.sleep_us(max(0, min(1000, limit_us - now_us())))
+    due_us = min(_agenda[0][0], limit_us) if _agenda else limit_us
+    if not virtual:
+        return max(0, min(1000, (due_us - now_us()) // 1000))
+    _virtual_us = max(_virtual_us, due_us)
     run_due()
+    return 0
+
+
+def wait(limit_us):
+    while now_us() < limit_us:
+        utime.sleep_ms(step(limit_us))
+        run_due()
 
 
 class Net:
