@@ -33,13 +33,13 @@ class Settings:
         200, "receipts of a port are gathered this long; a station checks a signature for every beacon", 0, 60_000
     )
     clock_uncertainty_ms: int = _setting(
-        1000, "how far this computer's clock may be from UTC, stated in beacons; lower only with NTP or GNSS", 1, 4_000_000
+        1000, "how far this clock may be from UTC, stated in beacons; lower only with NTP or GNSS", 1, 4_000_000
     )
     future_tolerance_s: int = _setting(120, "a record's time may be this much later than our clock", 0, 86_400)
     past_tolerance_s: int = _setting(
         86_400, "a record's time may be this much before its station's enrolment", 0, 315_360_000
     )
-    batch_bytes: int = _setting(131_072, "at most this much is verified and committed at once", 1500, 16_777_216)
+    batch_bytes: int = _setting(262_144, "at most this much is verified and committed at once", 1500, 16_777_216)
     port_bytes: int = _setting(
         65_536, "this much of a port may wait; then it is not read until there is room", 4096, 16_777_216
     )

@@ -33,9 +33,9 @@ MAX_TEXT_CHARS = 300
 QUEUE_EVENTS = 2000
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Event:
-    """`kind` is one of KINDS; `text` one line for people; the rest is set where it means something."""
+    """`kind` is one of KINDS; `text` one line for people; the rest is set where it means something. Change none."""
 
     kind: str
     text: str
