@@ -1,9 +1,6 @@
 """Properties of every codec, on inputs that hypothesis draws; then the same inputs under MicroPython, word for word."""
 
 import functools
-import os
-import pathlib
-import subprocess
 import sys
 
 import pytest
@@ -11,13 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfire_protocol import cbor, cose, fields, frame, line, record
+from tests.both import interpreters
 from tests.both import protocol_strategies as draw
-from tests.mpy import DEVICE_PATH, REPO, run_micropython
+from tests.mpy import run_micropython
 
-HERE = pathlib.Path(__file__).parent
-SCRIPT = HERE / "protocol_replay.py"
-sys.path.insert(0, str(HERE))
-import protocol_replay  # noqa: E402  (the script that MicroPython runs too; it finds its neighbour by path)
+sys.path.insert(0, str(interpreters.HERE))
+import protocol_replay
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None,
                  suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large])
@@ -196,13 +192,6 @@ def corpus(name: str) -> list[bytes]:
 
 
 def test_micropython_gives_the_same_for_every_input(tmp_path):
-    inputs = tmp_path / "inputs"
-    inputs.write_text("".join(f"{name} {data.hex()}\n" for name in sorted(draw.INPUTS) for data in corpus(name)))
-    on_cpython = subprocess.run([sys.executable, str(SCRIPT), str(inputs)], capture_output=True, text=True, check=True,
-                                env={**os.environ, "PYTHONPATH": f"{REPO / 'protocol'}:{HERE}"}).stdout.splitlines()
-    on_micropython = run_micropython(SCRIPT, inputs, path=(*DEVICE_PATH, HERE)).stdout.splitlines()
-    assert len(on_cpython) == inputs.read_text().count("\n")
-    differing = [pair for pair in zip(on_cpython, on_micropython) if pair[0] != pair[1]]
-    assert differing == [] and len(on_cpython) == len(on_micropython)
-    accepted = sum(text.startswith("accepted") for text in on_cpython)
-    assert min(accepted, len(on_cpython) - accepted) > len(on_cpython) // 5  # else it compares little
+    answers = interpreters.replay(tmp_path, [(name, data) for name in sorted(draw.INPUTS) for data in corpus(name)])
+    accepted = sum(text.startswith("accepted") for text in answers)
+    assert min(accepted, len(answers) - accepted) > len(answers) // 5  # else it compares little

@@ -1,27 +1,17 @@
 """Which signed vectors are valid: the same for the host's verifier and the chip's (SPEC.md section 5)."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
-from tests.mpy import REPO, run_micropython
+from tests.both import interpreters
+from tests.mpy import REPO
 
 VECTORS = REPO / "protocol" / "vectors"
-SCRIPT = pathlib.Path(__file__).with_name("record_signatures.py")
-
-
-def on_host() -> str:
-    path = f"{REPO / 'protocol'}:{REPO / 'host'}"
-    return subprocess.run([sys.executable, str(SCRIPT), str(VECTORS)], capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONPATH": path}).stdout
 
 
 def test_the_hosts_verifier_agrees_with_the_vectors():
-    outcomes = on_host().splitlines()
+    outcomes = interpreters.on_cpython("record_signatures.py", VECTORS).splitlines()
     assert [line for line in outcomes if line.endswith("WRONG")] == []
     assert sum("InvalidSignature" in line for line in outcomes) == 20
 
 
 def test_the_chips_verifier_agrees_with_the_vectors():
-    assert run_micropython(SCRIPT, VECTORS).stdout == on_host()
+    chip = interpreters.on_micropython("record_signatures.py", VECTORS)
+    assert chip == interpreters.on_cpython("record_signatures.py", VECTORS)

@@ -1,4 +1,4 @@
-"""The arrows of the design, read from the source: firmware -> protocol <- host, tools -> all. And no floats in protocol/."""
+"""The arrows of the design, read off the source: firmware -> protocol <- host, tools -> all. No floats in protocol/."""
 
 import ast
 import pathlib
