@@ -153,7 +153,9 @@ def _link_fault(checked: Verified, before: Verified | None, genesis: bytes, by_s
     if checked.prev == genesis:
         if restart in (fields.RESTART_FIRST, fields.RESTART_JOURNAL_LOST):
             return ""
-        return "claims to begin the chain without saying why"
+        return "begins a chain without saying why"
+    if restart == fields.RESTART_FIRST:
+        return "says that it is the station's first record, and names one before it"
     if before is not None:
         expected = before.seq + 1
         if checked.seq < expected:

@@ -107,6 +107,12 @@ def age(seconds: float) -> str:
     return f"{whole} s"
 
 
+def percent(part: int, whole: int) -> str:
+    """Cut off, not rounded: 99.999% is not all."""
+    hundredths = part * 10_000 // whole
+    return f"{hundredths // 100}.{hundredths % 100:02d}%"
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """`1 record`, `2 records`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -9,7 +9,7 @@ from typing import Any
 from holdfire_protocol import fields
 
 from . import times
-from .output import BAD, DIM, GOOD, WARN, Section, age, counted
+from .output import BAD, DIM, GOOD, WARN, Section, age, counted, percent
 
 FULL_SCALE = 1 << 23  # fields.IMPULSE_ROWS, peak: 24-bit samples
 BAND_TOP_HZ = 8000  # half of 16 kHz, the rate every station samples at; octaves go down from there
@@ -28,6 +28,8 @@ TIME_SOURCE_SHORT = ("none", "crystal", "beacon", "GNSS", "GNSS+PPS", "host")
 
 def record_sections(named: dict[str, Any]) -> list[Section]:
     """All that a record says, in the order a reader asks: when, what, how the station was."""
+    if not named:
+        return [Section(headline(named))]
     sections = [_heading(named)]
     for number, observation in enumerate(named.get("observations", ()), 1):
         sections.append(_observation(named, observation, number))
@@ -38,6 +40,8 @@ def record_sections(named: dict[str, Any]) -> list[Section]:
 
 def headline(named: dict[str, Any]) -> str:
     """What the record is about, in a few words, for a list."""
+    if not named:
+        return "UNREADABLE: altered in the database"
     parts = []
     if "restart" in named:
         parts.append(f"chain restarts: {fields.RESTARTS[named['restart']]}")
@@ -170,7 +174,7 @@ def _onset(named: dict[str, Any], observation: dict[str, Any]) -> str:
 def _status(status: dict[str, Any]) -> Section:
     section = Section("Status")
     heard, lost = status["heard_ms"], status["lost_ms"]
-    share = f" ({100 * heard / (heard + lost):.2f}% of the sound was analysed)" if heard + lost else ""
+    share = f" ({percent(heard, heard + lost)} of the sound was analysed)" if heard + lost else ""
     section.add("self-test", selftest_words(status["selftest"]), BAD if status["selftest"] else GOOD)
     section.add(
         "listened",

@@ -62,7 +62,7 @@ class View(Reader):
                 view.boot, view.time = newest["boot"], time_of(newest)
                 status_row = self.latest_status(station.kid)
                 if status_row is not None:
-                    view.status = named_of(status_row["message"])["status"]
+                    view.status = named_of(status_row["message"]).get("status")
                     view.status_received_at_us = status_row["received_at_us"]
             found.append(view)
         return found
@@ -128,8 +128,11 @@ class View(Reader):
 
 
 def named_of(message: bytes) -> dict[str, Any]:
-    """Fields of a stored record."""
-    return record.decode_record(cose.parse(message).payload)
+    """Fields of a stored record; empty when it cannot be read, which is so only where someone altered the database."""
+    try:
+        return record.decode_record(cose.parse(message).payload)
+    except ValueError:
+        return {}
 
 
 def time_of(row: sqlite3.Row) -> tuple[int, int, int]:

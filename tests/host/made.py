@@ -1,4 +1,4 @@
-"""A deployment with signed records, made with the real protocol package and keys; no randomness but the deployment's keys.
+"""A deployment with signed records, made with the real protocol package and fixed keys.
 
 `Signer` is what a station is to the base: a key and a chain. Records reach the database through the collector's own
 `Ingest`, as lines on a port.

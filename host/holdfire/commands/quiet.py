@@ -11,7 +11,7 @@ from typing import Any
 from .. import audit, evidence, show, times
 from ..audit import Audit, StationAudit
 from ..errors import UsageError
-from ..output import BAD, DIM, GOOD, WARN, Section, age, counted, print_json, print_report, ranges
+from ..output import BAD, DIM, GOOD, WARN, Section, age, counted, percent, print_json, print_report, ranges
 from ..quiet import Quiet, assess
 from ..registry import Registry, Station
 from ..views import View
@@ -91,15 +91,18 @@ def _listening(found: Quiet, held: StationAudit) -> Section:
     period_us = found.until_us - found.since_us
     whole = found.share > 0.999
     listened, period = age(found.listened_us / 1e6), age(period_us / 1e6)
-    section.add("listened", f"at least {listened} of {period} ({_percent(found.share)})", GOOD if whole else WARN)
+    share = percent(found.listened_us, period_us)
+    section.add("listened", f"at least {listened} of {period} ({share})", GOOD if whole else WARN)
     if found.impulses:
         section.add("heard", counted(len(found.impulses), "impulsive sound"), BAD)
         for onset_us, verified in found.impulses[:LISTED]:
             section.add("", f"{times.text(onset_us, 3)}, record {verified.seq}, {verified.hash.hex()[:12]}")
         if len(found.impulses) > LISTED:
             section.add("", f"and {len(found.impulses) - LISTED} more: holdfire records --kind impulse")
-    else:
+    elif found.statuses:
         section.add("heard", "no impulsive sound was recorded", GOOD)
+    else:
+        section.add("heard", "not known: no status record speaks of this period", WARN)
     if found.detected > len(found.impulses):
         section.add(
             "counted",
@@ -141,11 +144,6 @@ def _evidence(found: Quiet, held: StationAudit, outcome: Audit) -> Section:
     section.add("take it", f"holdfire export --station {held.station.kid.hex()} --from-seq {held.records[0].seq} "
                 f"--to-seq {held.records[-1].seq} -o quiet.cbor")  # fmt: skip
     return section
-
-
-def _percent(share: float) -> str:
-    """Cut off, not rounded: 99.999% is not all."""
-    return f"{int(share * 10000) / 100:.2f}%"
 
 
 def _json(found: Quiet, held: StationAudit, outcome: Audit) -> dict[str, Any]:

@@ -148,11 +148,11 @@ def _record(
     origin.add("received", f"{times.text(row['received_at_us'])} by the base's clock, on {row['port']}")
     origin.add("size", f"{len(row['message'])} bytes as signed")
     sections.append(origin)
-    sections.append(_chain(row, view))
+    sections.append(_chain(row, registry, view))
     sections.append(_steps("Checks, made again now", steps))
     if with_cbor:
         raw = Section("Signed bytes")
-        for number, text in enumerate(diagnostic(row["message"]).splitlines()):
+        for number, text in enumerate(diagnostic(row["message"]).splitlines() if named else ()):
             raw.add("notation" if number == 0 else "", text)
         message = row["message"].hex()
         for at in range(0, len(message), 64):
@@ -161,12 +161,16 @@ def _record(
     return sections
 
 
-def _chain(row: Any, view: View) -> Section:
+def _chain(row: Any, registry: Registry, view: View) -> Section:
     section = Section("Chain")
     before = view.by_hash(row["prev"])
-    section.add(
-        "previous", f"record {before['seq']}, {before['hash'].hex()}" if before else f"{row['prev'].hex()}, not stored"
-    )
+    station = registry.stations.get(row["kid"])
+    if before is not None:
+        section.add("previous", f"record {before['seq']}, {before['hash'].hex()}")
+    elif station is not None and row["prev"] == record.genesis(registry.network, station.public_key):
+        section.add("previous", "none: this record begins a chain")
+    else:
+        section.add("previous", f"{row['prev'].hex()}, not stored", WARN)
     after = view.followers(row["kid"], row["seq"], row["hash"])
     for number, follower in enumerate(after):
         section.add("next" if number == 0 else "", f"record {follower['seq']}, {follower['hash'].hex()}")

@@ -109,7 +109,7 @@ def _checks(outcome: Audit) -> Section:
         passed, unchecked = outcome.passed[name], outcome.unchecked[name]
         if not (failed or passed or unchecked):
             continue
-        parts = [f"{passed:,} passed"] if passed or not failed else []
+        parts = [f"{passed:,} passed"] if passed else []
         parts += [f"{failed:,} FAILED"] if failed else []
         parts += [f"{unchecked:,} not checkable: the record before is not in this file"] if unchecked else []
         section.add(name, ", ".join(parts), BAD if failed else GOOD)
