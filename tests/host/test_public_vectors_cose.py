@@ -42,7 +42,7 @@ class Vector:
     def rebuilt(self) -> bytes:
         """What a receiver of the message must take to be signed."""
         protected, _, payload, _ = self.parts()
-        protected = b"" if protected == b"\xa0" else protected  # RFC 9052 section 4.4: an empty map is signed as nothing
+        protected = b"" if protected == b"\xa0" else protected  # RFC 9052 section 4.4: an empty map is signed as ""
         return cose.sig_structure(self.external, self.payload if payload is None else payload, protected)
 
     def parts(self):
