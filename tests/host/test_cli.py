@@ -219,7 +219,7 @@ def test_nothing_from_outside_can_move_the_cursor_or_forge_a_line(base, capsys):
         assert not set(out) & set("\x1b\x07\r\x9b")
     assert len(table(run(capsys, "refusals")[1])) == 1
     console_text = io.StringIO()
-    output.console_for(console_text).print(collect.line_of(Event("text", "[red]\x1b[31m", "\x1b[0m"), "12:00"))
+    output.console_for(console_text).print(collect.line_of(Event("text", "[red]\x1b[31m"), "12:00", "\x1b[0m"))
     assert "\x1b" not in console_text.getvalue() and "[red]" in console_text.getvalue()
 
 
@@ -280,11 +280,11 @@ def test_operator_lines_say_when_who_and_what(base):
     message = base.messages[1]
     event = Event("record", "Ridge north 2 stored", "/dev/ttyUSB0", "Ridge north", base.ridge.kid, 2,
                   record.record_hash(message), message=message)  # fmt: skip
-    assert collect.line_of(event, "03:12:45Z").plain == (
+    assert collect.line_of(event, "03:12:45Z", "Ridge north").plain == (
         "03:12:45Z  Ridge north       record 2      1 impulse, peak -12.0 dBFS  " + event.hash.hex()[:12]
     )
     refused = Event("refused", "not what Bridge signed", "tty", "Bridge", reason="bad-signature", hash=b"\xab" * 32)
-    assert collect.line_of(refused, "03:12:46Z").plain == (
+    assert collect.line_of(refused, "03:12:46Z", "Bridge").plain == (
         "03:12:46Z  Bridge            REFUSED       bad-signature: not what Bridge signed  abababababab"
     )
 
@@ -293,7 +293,7 @@ def test_only_what_needs_a_person_is_loud():
     loud = {
         reason: any("red" in str(span.style) for span in line.spans)
         for reason in REASONS
-        for line in [collect.line_of(Event("refused", "x", reason=reason), "")]
+        for line in [collect.line_of(Event("refused", "x", reason=reason), "", "")]
     }
     assert loud == {reason: reason not in ("replay", "damaged") for reason in REASONS}
 
@@ -309,6 +309,18 @@ def test_every_kind_of_event_prints(capsys):
     for kind in collect.ONLY_VERBOSE:
         quiet(Event(kind, "x"))
     assert capsys.readouterr().out == ""
+
+
+def test_a_port_goes_by_the_station_heard_there(base, capsys):
+    show = collect.printer(verbose=True)
+    show(Event("port-opened", "is open", "/dev/ttyUSB0"))
+    show(Event("record", "", "/dev/ttyUSB0", "Bridge", message=base.messages[0]))
+    show(Event("text", "hello", "/dev/ttyUSB0"))
+    show(Event("port-lost", "gone", "/dev/ttyUSB0"))
+    show(Event("text", "hello", "/dev/ttyUSB0"))
+    show(Event("text", "hello", "/home/someone/stations/alpha/port"))
+    who = [line[22:38].strip() for line in capsys.readouterr().out.splitlines()]
+    assert who == ["ttyUSB0", "Bridge", "Bridge", "ttyUSB0", "ttyUSB0", "…ions/alpha/port"]
 
 
 def test_times_as_people_write_them():

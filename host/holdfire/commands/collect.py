@@ -63,15 +63,27 @@ def printer(verbose: bool) -> Callable[[Event], None]:
     """Prints events as operator lines: short times on a terminal, whole ones in a log."""
     console = console_for()
     digits = slice(11, None) if is_terminal() else slice(None)
+    heard: dict[str, str] = {}  # port -> the station last heard there: names say more than ports
 
     def on_event(event: Event) -> None:
+        if event.kind == "record" and event.station:
+            heard[event.port] = event.station
+        elif event.kind in ("port-opened", "port-lost"):
+            heard.pop(event.port, None)
         if verbose or event.kind not in ONLY_VERBOSE:
-            console.print(line_of(event, times.text(event.at_us, 0)[digits]))
+            who = event.station or heard.get(event.port) or short_port(event.port) or "base"
+            console.print(line_of(event, times.text(event.at_us, 0)[digits], who))
 
     return on_event
 
 
-def line_of(event: Event, when: str) -> Text:
+def short_port(port: str) -> str:
+    """As much of a port's end as fits the column."""
+    short = port.removeprefix("/dev/")
+    return short if len(short) <= WHO_WIDTH else "…" + short[1 - WHO_WIDTH :]
+
+
+def line_of(event: Event, when: str, who: str) -> Text:
     """One event as one line: when, who, what, in columns."""
     style = STYLES.get(event.kind, "")
     word = WORDS.get(event.kind, event.kind)
@@ -85,7 +97,6 @@ def line_of(event: Event, when: str) -> Text:
         text = f"{event.reason}: {event.text}" + (f"  {event.hash.hex()[:12]}" if event.hash else "")
         if event.reason in HARMLESS:
             word, style = "refused", WARN
-    who = event.station or event.port or "base"
     return Text.assemble(
         (f"{when}  ", DIM),
         (f"{clean(who):<{WHO_WIDTH}}  ", "bold"),
