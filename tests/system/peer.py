@@ -106,7 +106,7 @@ class Peer(threading.Thread):
         self._window = window
         self._resend_s = resend_s
         self._waiting = {}  # seq -> line
-        self._stop = threading.Event()
+        self._ending = threading.Event()
         self._reader = line.LineReader()
         self._collector_key = Ed25519PublicKey.from_public_bytes(registry.collector_public)
         self.plug()
@@ -125,13 +125,13 @@ class Peer(threading.Thread):
         os.close(self.master)
 
     def stop(self):
-        self._stop.set()
+        self._ending.set()
         self.join()
 
     def run(self):
         out = b""
         progress_at = 0.0
-        while not self._stop.is_set():
+        while not self._ending.is_set():
             self._make()
             if not out and time.monotonic() - progress_at > self._resend_s:
                 batch = sorted(self._waiting)[: self._window]
