@@ -1,4 +1,4 @@
-"""A COSE implementation that shares no code with ours, PyPI `cwt`, verifies our records; we take its own if canonical."""
+"""PyPI `cwt`, a COSE implementation that shares no code with ours, verifies our records; its own we take if canonical."""
 
 import cbor2
 import pytest
