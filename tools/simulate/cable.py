@@ -19,7 +19,7 @@ from collections.abc import Callable
 _CHUNK_PACED = 64  # 5.6 ms at 115200 baud
 _CHUNK_FREE = 4096
 _LOOK_AGAIN_S = 0.02  # how soon a host that opens the port is noticed
-_HOST_TAKES_S = 1.0  # what the host has not taken by then is lost
+_HOST_TAKES_S = 1.0  # when its driver's buffer has been full for so long, the host is asleep and bytes are lost
 
 
 class Noise:
@@ -58,6 +58,7 @@ class Cable:
         self._up_free_at = self._down_free_at = 0.0
         self._pending = b""  # on its way to the host
         self._pending_until = 0.0
+        self._host_asleep = False  # it has the port open and reads nothing
         self._orders: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe()
         self._ended = False
@@ -198,19 +199,23 @@ class Cable:
         if self.noise:
             data = self.noise.damage(data)
         if self._listening:
-            self._pending, self._pending_until = data, now + _HOST_TAKES_S
+            self._pending, self._pending_until = data, now + (0.0 if self._host_asleep else _HOST_TAKES_S)
+            self._push(now)
         else:
             self.lost_bytes += len(data)
 
     def _push(self, now: float) -> None:
-        try:
-            if self._master is None or not self._listening:
-                raise BlockingIOError
-            self._pending = self._pending[os.write(self._master, self._pending):]
-        except OSError:
-            if self._master is None or not self._listening or now >= self._pending_until:
-                self.lost_bytes += len(self._pending)
-                self._pending = b""
+        if self._master is not None and self._listening:
+            try:
+                self._pending = self._pending[os.write(self._master, self._pending):]
+                self._host_asleep = False
+            except BlockingIOError:
+                self._host_asleep = now >= self._pending_until
+            except OSError:  # closed just now
+                self._listening = False
+        if self._host_asleep or not self._listening:
+            self.lost_bytes += len(self._pending)
+            self._pending = b""
 
     def _plug(self) -> None:
         if self._master is not None:
@@ -232,6 +237,7 @@ class Cable:
         self.path.unlink(missing_ok=True)
         os.close(self._master)
         self._master, self._listening = None, False
+        self._push(0.0)  # what was under way is lost
 
     def _detach(self) -> None:
         for fd in (self._to_station, self._from_station):

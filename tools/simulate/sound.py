@@ -118,16 +118,24 @@ def encode(samples: list[float], counts: float) -> bytes:
 
 
 def noise(seed: int, ambient_db_spl: float, seconds: float = 8.0) -> bytes:
-    """A quiet place in raw form: wind and far traffic (falling 3 dB an octave) over the chip's own noise and offset."""
-    rng, count = random.Random(seed), int(seconds * RATE_HZ)
-    pink = []
-    slow = [0.0, 0.0, 0.0]
-    for _ in range(count):
+    """A quiet place in raw form: wind and far traffic (falling 3 dB an octave, by P. Kellet's three poles) over the chip's own
+    noise and offset.
+
+    It is played round and round, so its end is blended into its beginning: a seam would click like a far shot.
+    """
+    rng, count, blend = random.Random(seed), int(seconds * RATE_HZ), RATE_HZ // 4
+    pink, slow, medium, fast = [], 0.0, 0.0, 0.0
+    for _ in range(count + blend):
         white = rng.gauss(0.0, 1.0)
-        slow[0] = 0.99765 * slow[0] + white * 0.0990460
-        slow[1] = 0.96300 * slow[1] + white * 0.2965164
-        slow[2] = 0.57000 * slow[2] + white * 1.0526913
-        pink.append(sum(slow) + white * 0.1848)
-    rms = math.sqrt(sum(value * value for value in pink) / count)
+        slow = 0.99765 * slow + white * 0.0990460
+        medium = 0.96300 * medium + white * 0.2965164
+        fast = 0.57000 * fast + white * 1.0526913
+        pink.append(slow + medium + fast + white * 0.1848)
+    for i in range(blend):
+        angle = math.pi / 2 * i / blend
+        pink[i] = pink[i] * math.sin(angle) + pink[count + i] * math.cos(angle)
+    del pink[count:]
+    mean = sum(pink) / count
+    rms = math.sqrt(sum((value - mean) ** 2 for value in pink) / count)
     ambient = COUNTS_PER_PASCAL * 2e-5 * 10 ** (ambient_db_spl / 20) / rms
-    return encode([DC_OFFSET_COUNTS + value * ambient + rng.gauss(0.0, SELF_NOISE_COUNTS) for value in pink], 1.0)
+    return encode([DC_OFFSET_COUNTS + (value - mean) * ambient + rng.gauss(0.0, SELF_NOISE_COUNTS) for value in pink], 1.0)

@@ -34,8 +34,9 @@ _CONSOLE_BUFFER = 2304  # the kernel's least: a chip's UART holds back its write
 
 
 def _cached(name: str, make: Callable[[], bytes]) -> pathlib.Path:
-    """A generated sound, made once."""
-    path = BUILD / "sim-sounds" / name
+    """A generated sound, made once for each version of the code that makes it."""
+    version = hashlib.sha256(pathlib.Path(sound.__file__).read_bytes()).hexdigest()[:8]
+    path = BUILD / "sim-sounds" / version / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
