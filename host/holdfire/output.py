@@ -118,9 +118,14 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def ranges(numbers: Sequence[tuple[int, int]], limit: int = 6) -> str:
+def numbers(runs: Sequence[tuple[int, int]]) -> str:
+    """`number 63`, or `numbers 5, 9 to 12`."""
+    return f"number{'' if len(runs) == 1 and runs[0][0] == runs[0][1] else 's'} {ranges(runs)}"
+
+
+def ranges(runs: Sequence[tuple[int, int]], limit: int = 6) -> str:
     """Runs of numbers: `5, 9 to 12`; after `limit` runs, how many more there are."""
-    said = [f"{low}" if low == high else f"{low} to {high}" for low, high in numbers[:limit]]
-    if len(numbers) > limit:
-        said.append(f"and {len(numbers) - limit} more runs")
+    said = [f"{low}" if low == high else f"{low} to {high}" for low, high in runs[:limit]]
+    if len(runs) > limit:
+        said.append(f"and {len(runs) - limit} more runs")
     return ", ".join(said)

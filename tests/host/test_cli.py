@@ -340,5 +340,8 @@ def test_words_for_ages_and_runs():
     ]  # fmt: skip
     assert output.ranges([(1, 1), (3, 9)]) == "1, 3 to 9"
     assert output.ranges([(n, n) for n in range(9)]).endswith("5, and 3 more runs")
+    assert [output.numbers(runs) for runs in ([(3, 3)], [(3, 4)], [(1, 1), (3, 3)])] == [
+        "number 3", "numbers 3 to 4", "numbers 1, 3",
+    ]  # fmt: skip
     assert output.percent(99_999, 100_000) == "99.99%" and output.percent(1, 1) == "100.00%"
     assert output.clean("a\x1b\n\u202e€\x85") == "a\\x1b\\n\\u202e€\\x85"

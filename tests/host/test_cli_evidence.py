@@ -140,7 +140,7 @@ def test_a_record_taken_out_shows_and_complete_insists(base, capsys, tmp_path):
     path.write_bytes(b"".join(base.messages[:3] + base.messages[4:]))
     code, out, _ = run(capsys, "verify", path)
     assert code == 0
-    assert "missing   numbers 4 are not in this file" in out
+    assert "missing   number 4: not in this file" in out
     assert "unbroken  records 1 to 3, 5 to 8" in out
     assert "but   not complete: numbers are missing" in out
     code, out, _ = run(capsys, "verify", path, "--complete")
@@ -403,7 +403,7 @@ def test_what_was_heard_tampering_and_missing_numbers_are_stated(base, capsys):
     assert "heard        1 impulsive sound\n" in out and "2026-11-18T11:10:38.750Z, record 4" in out
     assert "counted      5 detections" in out
     assert "tamper       2026-11-18T11:16:39.980Z, record 10" in out
-    assert "missing  numbers 9: what they said is not known" in out
+    assert "missing  number 9: what was said there is not known" in out
 
 
 def test_nothing_stored_proves_nothing(base, capsys):

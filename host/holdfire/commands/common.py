@@ -30,8 +30,8 @@ def add_period(parser: argparse.ArgumentParser, of_what: str) -> None:
         parser.add_argument(option, metavar="WHEN", help=text)
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, as in --json | jq .hash")
+def add_json(parser: argparse.ArgumentParser, query: str) -> None:
+    parser.add_argument("--json", action="store_true", help=f"one JSON object a line, as in --json | jq {query}")
 
 
 def deployment(args: argparse.Namespace) -> Deployment:

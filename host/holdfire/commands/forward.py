@@ -24,7 +24,7 @@ PARKED_COLUMNS = ("destination", "station", "seq", "parked", "why", "hash")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parked", action="store_true", help="list the parked records, as in --parked --json")
     parser.add_argument("--retry", action="store_true", help="have all parked records sent again, as in --retry")
-    common.add_json(parser)
+    common.add_json(parser, ".name")
     common.add_directory(parser)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from .. import audit, evidence, show, times
 from ..audit import Audit, StationAudit
 from ..errors import UsageError
-from ..output import BAD, DIM, GOOD, WARN, Section, age, counted, percent, print_json, print_report, ranges
+from ..output import BAD, DIM, GOOD, WARN, Section, age, counted, numbers, percent, print_json, print_report, ranges
 from ..quiet import Quiet, assess
 from ..registry import Registry, Station
 from ..views import View
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--since", required=True, metavar="WHEN", help="from then, by the station's clock: --since 24h (ago)"
     )
     parser.add_argument("--until", metavar="WHEN", help="to then (default: now): --until 2026-11-24T06:00:00Z")
-    common.add_json(parser)
+    common.add_json(parser, ".share")
     common.add_directory(parser)
 
 
@@ -134,7 +134,7 @@ def _evidence(found: Quiet, held: StationAudit, outcome: Audit) -> Section:
         "records", f"numbers {ranges([(held.records[0].seq, held.records[-1].seq)])}, unbroken: {ranges(held.unbroken)}"
     )
     if held.missing:
-        section.add("missing", f"numbers {ranges(held.missing)}: what they said is not known", BAD)
+        section.add("missing", f"{numbers(held.missing)}: what was said there is not known", BAD)
     section.add("first", f"record {found.first.seq}, {found.first.hash.hex()}")
     section.add("last", f"record {found.last.seq}, {found.last.hash.hex()}")
     if outcome.failures:

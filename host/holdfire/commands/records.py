@@ -36,17 +36,20 @@ _POLL_S = 0.5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--station", metavar="NAME", help="only this station, by name or kid: --station 'Ridge north'")
     common.add_period(parser, "records received")
-    parser.add_argument("--kind", choices=sorted(KINDS), help="only records that carry this, as in --kind impulse")
+    parser.add_argument(
+        "--kind", choices=sorted(KINDS), metavar="KIND",
+        help=f"only records that carry this, of {', '.join(sorted(KINDS))}: --kind impulse",
+    )  # fmt: skip
     parser.add_argument(
         "--min-peak", type=float, metavar="DBFS",
         help="only impulses at least this loud, in decibels relative to full scale: --min-peak -20",
     )  # fmt: skip
-    parser.add_argument("--problem", action="store_true", help="only records that were stored with a problem")
+    parser.add_argument("--problem", action="store_true", help="only records stored with a problem: --problem --json")
     parser.add_argument(
         "--limit", type=int, default=50, metavar="N", help="at most N records, 0 for all: --limit 500 (default: 50)"
     )
-    parser.add_argument("--follow", action="store_true", help="then wait for more, oldest first; Ctrl-C ends")
-    common.add_json(parser)
+    parser.add_argument("--follow", action="store_true", help="then wait for more, oldest first; Ctrl-C ends: --follow")
+    common.add_json(parser, ".hash")
     common.add_directory(parser)
 
 

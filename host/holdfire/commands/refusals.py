@@ -1,7 +1,6 @@
 """List what the base refused, and why: last seen first. Nothing that arrives is dropped without a trace.
 
-The first line a reason gives its total; beyond the bound on kept refusals only the total grows. `holdfire show HASH`
-tells everything about one of them.
+`holdfire show HASH` tells everything about one of them. Refusals are kept up to a bound; --totals counts them all.
 """
 
 import argparse
@@ -25,11 +24,14 @@ HARMLESS = ("replay", "damaged")  # a lost beacon, a noisy line: expected, and c
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reason", choices=REASONS, help="only this reason, as in --reason bad-signature")
+    parser.add_argument(
+        "--reason", choices=REASONS, metavar="REASON",
+        help=f"only this reason, as in --reason bad-signature; there are: {', '.join(REASONS)}",
+    )  # fmt: skip
     parser.add_argument("--station", metavar="NAME", help="only what claims to be this station: --station Bridge")
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most N, as in --limit 500 (default: 50)")
-    parser.add_argument("--totals", action="store_true", help="only how many a reason, ever")
-    common.add_json(parser)
+    parser.add_argument("--totals", action="store_true", help="only how many of each reason, ever: --totals")
+    common.add_json(parser, ".reason")
     common.add_directory(parser)
 
 

@@ -1,7 +1,7 @@
 """Everything about one record, or one refusal, in plain words.
 
 HASH is the beginning of a record's hash, 6 hex digits or more, as every list shows it. The checks are made again, now,
-from the stored bytes: what each compared stands beside it.
+from the stored bytes: what each compared stands beside it. Exit code 1 when one fails.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cbor", action="store_true", help="add the signed bytes, in diagnostic notation and hex: --cbor"
     )
-    common.add_json(parser)
+    common.add_json(parser, ".checks")
     common.add_directory(parser)
 
 

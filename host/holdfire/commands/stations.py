@@ -1,7 +1,7 @@
 """How every enrolled station is: one line each.
 
-`stored` is the last sequence number held, and up to which the chain is whole; `missing` are numbers never received.
-A station that is late by its own stated interval is marked OVERDUE; that is itself a finding.
+`last` is the highest sequence number stored, `chain to` up to which nothing is missing, `missing` what is. A station
+that is late by its own stated interval is marked OVERDUE; that is itself a finding.
 """
 
 import argparse
@@ -22,7 +22,7 @@ COLUMNS = ("station", "kid", "heard", "last", "chain to", "missing", "boot", "se
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    common.add_json(parser)
+    common.add_json(parser, ".name")
     common.add_directory(parser)
 
 

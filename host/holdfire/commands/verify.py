@@ -14,7 +14,7 @@ from holdfire_protocol import fields
 from .. import audit, evidence, times
 from ..audit import Audit, StationAudit
 from ..checks import ORDER
-from ..output import BAD, DIM, GOOD, WARN, Section, counted, print_json, print_report, ranges
+from ..output import BAD, DIM, GOOD, WARN, Section, counted, numbers, print_json, print_report, ranges
 from ..registry import Registry
 from . import common
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--complete", action="store_true",
         help="fail also when a number between a station's first and last record is missing, as in day.cbor --complete",
     )  # fmt: skip
-    common.add_json(parser)
+    common.add_json(parser, ".failures")
     common.add_directory(parser)
 
 
@@ -80,7 +80,7 @@ def _file(outcome: Audit) -> Section:
 def _station(found: StationAudit) -> Section:
     section = Section(f"Station {found.station.name}, kid {found.station.kid.hex()}")
     first, last = found.records[0].seq, found.records[-1].seq
-    section.add("records", f"{counted(len(found.records), 'record')}, numbers {ranges([(first, last)])}")
+    section.add("records", f"{counted(len(found.records), 'record')}, {numbers([(first, last)])}")
     section.add("times", audit.span_words(found))
     section.add("unbroken", f"records {ranges(found.unbroken)}", GOOD if len(found.unbroken) == 1 else WARN)
     if found.starts_at_genesis:
@@ -88,9 +88,9 @@ def _station(found: StationAudit) -> Section:
     else:
         section.add("begins", f"with record {first}; what it follows is not in this file", WARN)
     if found.missing:
-        section.add("missing", f"numbers {ranges(found.missing)} are not in this file", WARN)
+        section.add("missing", f"{numbers(found.missing)}: not in this file", WARN)
     if found.given_up:
-        section.add("never sent", f"numbers {ranges(found.given_up)}, by the station's own signed word", WARN)
+        section.add("never sent", f"{numbers(found.given_up)}, by the station's own signed word", WARN)
     for seq, why in found.restarts:
         section.add("restart", f"record {seq}: {fields.RESTARTS[why]}")
     if found.repeated:
