@@ -166,9 +166,15 @@ class Station:
             await asyncio.sleep_ms(500)
         await asyncio.sleep_ms(2000)  # let the microphone settle, so that the first status says something of it
         while True:
-            started_ms = self.monotonic.ms()
+            dated = self._knows_time()
+            due_ms = self.monotonic.ms() + self._interval_s * 1000
             await self._record(None, self._status(), False)
-            await asyncio.sleep_ms(max(self._interval_s * 1000 - (self.monotonic.ms() - started_ms), 1000))
+            # Once time is known, say so at once: by its uptime this record dates all that was made before it in this boot.
+            while self.monotonic.ms() < due_ms and (dated or not self._knows_time()):
+                await asyncio.sleep_ms(1000)
+
+    def _knows_time(self) -> bool:
+        return self.clock.utc(self.monotonic.us())[0] != fields.TIME_NONE
 
     async def _record(self, observations, status, alert: bool) -> None:
         try:
