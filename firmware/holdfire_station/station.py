@@ -169,7 +169,7 @@ class Station:
             dated = self._knows_time()
             due_ms = self.monotonic.ms() + self._interval_s * 1000
             await self._record(None, self._status(), False)
-            # Once time is known, say so at once: by its uptime this record dates all that was made before it in this boot.
+            # Once time is known, say so at once: with its uptime this record dates those made before it in this boot.
             while self.monotonic.ms() < due_ms and (dated or not self._knows_time()):
                 await asyncio.sleep_ms(1000)
 

@@ -18,8 +18,8 @@ def simulate(directory, *arguments, timeout=120):
 
 
 def holdfire(directory, *arguments):
-    return subprocess.run([sys.executable, "-m", "holdfire", *arguments, "--dir", directory / "base"], cwd=REPO / "host",
-                          capture_output=True, text=True, timeout=30, check=True,
+    command = [sys.executable, "-m", "holdfire", *arguments, "--dir", directory / "base"]
+    return subprocess.run(command, cwd=REPO / "host", capture_output=True, text=True, timeout=30, check=True,
                           env={**os.environ, "PYTHONPATH": str(REPO / "protocol")}).stdout
 
 
@@ -58,13 +58,15 @@ def test_a_network_runs_shows_what_happens_and_goes_on_from_its_state(tmp_path):
 
 def test_ctrl_c_leaves_no_process_behind(tmp_path):
     find_tool("micropython", "MICROPYTHON")
-    running = subprocess.Popen([sys.executable, REPO / "tools" / "simulate", "--dir", tmp_path], cwd=REPO, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    running = subprocess.Popen([sys.executable, REPO / "tools" / "simulate", "--dir", tmp_path], cwd=REPO,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = []
     for line in running.stdout:
+        said.append(line)
         if "started" in line:
             break
     time.sleep(1)
-    assert len(processes_of(tmp_path)) >= 5  # itself, the collector, three stations
+    assert len(processes_of(tmp_path)) >= 5, "".join(said)  # itself, the collector, three stations
     running.send_signal(signal.SIGINT)
     running.stdout.read()
     assert running.wait(30) == 0

@@ -141,7 +141,7 @@ class Network:
         for station in self.stations:
             station.stop()
         if self.collector is not None:
-            self.collector.send_signal(signal.SIGINT)
+            self.collector.terminate()  # a clean end, and heeded even while Python is still starting
             try:
                 self.collector_exit = self.collector.wait(20)
             except subprocess.TimeoutExpired:
