@@ -27,7 +27,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "hash", nargs="*", metavar="HASH", help="records by hash, or its first 6 digits or more: 3f9a02"
+        "hash", nargs="*", metavar="HASH", help="records by hash, or its first 6 digits or more, as in 3f9a02"
     )
     parser.add_argument("--station", metavar="NAME", help="a station's records, by name or kid: --station Bridge")
     parser.add_argument("--all", action="store_true", help="all stations' records, as in --all -o everything.cbor")

@@ -46,7 +46,7 @@ REASON_WORDS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "hash", metavar="HASH", help=f"of a record or refusal, its first {MIN_DIGITS} digits or more: 3f9a02"
+        "hash", metavar="HASH", help=f"of a record or refusal, its first {MIN_DIGITS} digits or more, as in 3f9a02"
     )
     parser.add_argument(
         "--cbor", action="store_true", help="add the signed bytes, in diagnostic notation and hex: --cbor"

@@ -27,7 +27,7 @@ LISTED_FAILURES = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="an export or a serial log, or - for standard input")
+    parser.add_argument("file", metavar="FILE", help="an export or a serial log, as in night.cbor; - is standard input")
     parser.add_argument(
         "--registry", metavar="FILE", type=Path,
         help="who is enrolled, as in --registry registry.json (default: the one in --dir)",
