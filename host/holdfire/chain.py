@@ -42,7 +42,7 @@ class Head:
         self.highest_seq = store.highest_seq(kid)
         self.receipt = store.highest_contiguous(kid)  # (seq, hash) or None
         self.waiting = store.has_waiting(kid)
-        self.dated = store.newest_dated(kid)  # see verify.check_time
+        self.dated = store.newest_dated(kid)  # see verify.check_pace
 
 
 class Chains:
@@ -59,9 +59,11 @@ class Chains:
             found = self._heads[kid] = Head(self._store, kid, record.genesis(self._network, public_key))
         return found
 
-    def add(self, new: Verified, time_problem: str | None, received_at_us: int, port: str) -> list[Problem] | None:
+    def add(
+        self, new: Verified, time_problem: str | None, is_dated: bool, received_at_us: int, port: str
+    ) -> list[Problem] | None:
         """Store a record and link whatever it links. Returns its problems and those it brings to light, or None for
-        a repeat, which changes nothing."""
+        a repeat, which changes nothing. `is_dated`: other records may be compared with this one's time."""
         store = self._store
         head = self.head(new.kid, new.station.public_key)
         problems: list[Problem] = []
@@ -86,7 +88,7 @@ class Chains:
         )  # fmt: skip
         if new.seq > head.highest_seq:
             head.highest_seq = new.seq
-        if source != fields.TIME_NONE and (head.dated is None or new.boot >= head.dated[0]):
+        if is_dated and source != fields.TIME_NONE and (head.dated is None or new.boot >= head.dated[0]):
             head.dated = (new.boot, utc_us, new.uptime_ms, uncertainty_us)
         if link == rows.CONTIGUOUS:
             _raise_receipt(head, new.seq, new.hash)

@@ -131,8 +131,6 @@ class Store:
         self._db.close()
 
     def begin(self) -> None:
-        if self._failed:
-            raise StorageError(f"{self._path}: an earlier write failed; start the collector again")
         self._run("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -234,10 +232,10 @@ class Store:
         return row
 
     def newest_dated(self, kid: bytes) -> tuple[int, int, int, int] | None:
-        """(boot, utc_us, uptime_ms, uncertainty_us) of the newest record that has a time."""
+        """(boot, utc_us, uptime_ms, uncertainty_us) of the newest record that has a time, and a possible one."""
         row: tuple[int, int, int, int] | None = self._one(
             "SELECT boot, utc_us, uptime_ms, uncertainty_us FROM records WHERE kid = ? AND time_source <> 0"
-            " ORDER BY seq DESC, id DESC LIMIT 1",
+            " AND problem IS NOT 'time-range' ORDER BY seq DESC, id DESC LIMIT 1",
             (kid,),
         )
         return row
@@ -301,6 +299,8 @@ class Store:
         return self._run(sql, values).fetchone()
 
     def _run(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        if self._failed:  # SQLite may have rolled back by itself, and would now commit statement by statement
+            raise StorageError(f"{self._path}: an earlier write failed; start the collector again")
         try:
             return self._db.execute(sql, values)
         except sqlite3.Error as error:

@@ -121,16 +121,10 @@ class PayloadDecoder:
         self._encoder = cbor2.CBOREncoder(BytesIO())
 
 
-def check_time(
-    new: Verified,
-    now_us: int,
-    clock_uncertainty_us: int,
-    future_tolerance_us: int,
-    past_tolerance_us: int,
-    dated: tuple[int, int, int, int] | None,
+def check_date(
+    new: Verified, now_us: int, clock_uncertainty_us: int, future_tolerance_us: int, past_tolerance_us: int
 ) -> str | None:
-    """Why the record's time cannot be right, or None. `dated`: (boot, utc_us, uptime_ms, uncertainty_us) of another
-    record of the station, to compare with when it is of the same boot."""
+    """Why the record's time cannot be right on this day, or None."""
     source, utc_us, uncertainty_us = new.time
     if source == fields.TIME_NONE:
         return None
@@ -138,7 +132,14 @@ def check_time(
         return f"{times.text(utc_us, 0)} is {(utc_us - now_us) / 1e6:.0f} s later than the base's clock"
     if utc_us + uncertainty_us < new.station.enrolled_at_us - past_tolerance_us:
         return f"{times.text(utc_us, 0)} is long before {new.station.name} was enrolled"
-    if dated is None or dated[0] != new.boot:
+    return None
+
+
+def check_pace(new: Verified, dated: tuple[int, int, int, int] | None) -> str | None:
+    """Why the record's time contradicts another of the same boot, or None. `dated`: (boot, utc_us, uptime_ms,
+    uncertainty_us) of another record of the station. UTC may run ahead of uptime, when a better clock came."""
+    source, utc_us, uncertainty_us = new.time
+    if source == fields.TIME_NONE or dated is None or dated[0] != new.boot:
         return None
     _, other_utc_us, other_uptime_ms, other_uncertainty_us = dated
     elapsed_us = (new.uptime_ms - other_uptime_ms) * 1000
