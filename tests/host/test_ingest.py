@@ -72,7 +72,9 @@ def test_every_refusal_is_stored_with_its_reason_and_bytes(bench, tmp_path):
     parts = cose.parse(good)
     bad = cose.join(parts.kid, parts.payload, bytes(64))
     late = alpha.make(time=(3, fields.UTC_MAX_US, 0))
-    twin = Chain(alpha.key, network).make(observations=[impulse(peak=1)])
+    copy = Chain(alpha.key, network)
+    copy.started_us = alpha.started_us
+    twin = copy.make(observations=[impulse(peak=1)])
     gap = alpha.make(seq=9)
     whole = frame.encode(1, network, good)
     cases = [

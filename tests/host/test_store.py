@@ -14,7 +14,8 @@ from holdfire.store import Reader, Store, retry_parked
 def row(seq=1, kid=b"k" * 8, record_hash=None, **changed):
     columns = {
         "hash": record_hash or bytes([seq]) * 32, "kid": kid, "seq": seq, "prev": bytes(32), "boot": 1,
-        "time_source": 3, "utc_us": seq, "uncertainty_us": 1, "uptime_ms": seq, "restart": None, "kinds": store.HAS_IMPULSE, "link": 2,
+        "time_source": 3, "utc_us": seq, "uncertainty_us": 1, "uptime_ms": seq, "restart": None,
+        "kinds": store.HAS_IMPULSE, "link": 2,
         "problem": None, "received_at_us": 1000 + seq, "port": "usb0", "message": b"m%d" % seq, **changed,
     }  # fmt: skip
     return tuple(columns.values())
