@@ -101,7 +101,7 @@ def verify_with(equation: Equation) -> Verify:
             raise InvalidSignature("s is not below the group order")
         if not equation(public, message, signature):
             raise InvalidSignature(
-                "the equation s * B = R + k * A does not hold: another key, another message or a damaged signature"
+                "the equation does not hold: another key, another message or a damaged signature"
             )
 
     return verify

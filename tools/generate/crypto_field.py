@@ -12,6 +12,7 @@ import sys
 
 TARGET = pathlib.Path(__file__).resolve().parents[2] / "firmware/holdfire_station/crypto/field.py"
 LIMBS, HALF = 20, 10
+STRIDE = 5  # limbs a pass of the straight loops
 # Words from the start of a block: its two operands of 10 limbs, and its 19 product columns. Three blocks lie 20 words apart.
 LEFT, RIGHT, PRODUCT = 0, 10, 60
 
@@ -62,17 +63,18 @@ def carry(bias: bool) -> str:
     return f"c = (((c >> 13) & 0x7FFFF) ^ 0x40000) - {0x3F000 if bias else 0x40000:#x}"
 
 
-def block(square: bool) -> list[str]:
-    """The 19 columns of one half-size product."""
+def passes(count: int, body: list[str], pointers: str) -> list[str]:
+    """A loop that moves these pointers STRIDE limbs each time."""
+    steps = [f"{name} = ptr32(int({name}) + {4 * STRIDE})" for name in pointers]
+    return [f"n = {count}", "while n:", *("    " + line for line in [*body, *steps, "n -= 1"])]
+
+
+def block() -> list[str]:
+    """The 19 columns of one half-size product. One multiply-add a statement: 9 instructions on Xtensa, the least found (NOTES.md)."""
     out = []
     for column in range(2 * HALF - 1):
-        terms = []
-        for i in range(max(0, column - HALF + 1), min(column, HALF - 1) + 1):
-            j = column - i
-            if not square or i < j:
-                terms.append(f"p[{LEFT + i}] * p[{RIGHT + j}]")
-            elif i == j:
-                terms.append(f"p[{LEFT + i}] * p[{LEFT + i}]")
+        rows = range(max(0, column - HALF + 1), min(column, HALF - 1) + 1)
+        terms = [f"p[{LEFT + i}] * p[{RIGHT + column - i}]" for i in rows]
         target = f"p[{PRODUCT + column}]"
         if len(terms) == 1:
             out.append(f"{target} = {terms[0]}")
@@ -83,24 +85,14 @@ def block(square: bool) -> list[str]:
     return out
 
 
-def three_blocks(square: bool) -> list[str]:
-    return ["n = 3", "while n:"] + ["    " + line for line in [*block(square), "p = ptr32(int(p) + 80)", "n -= 1"]]
-
-
-def load_product() -> list[str]:
+def load() -> list[str]:
+    """Both operands' halves to the three blocks, and their sums to the third; five limbs a pass."""
     out = []
-    for i in range(HALF):
-        out += [f"p[{i}] = a[{i}]", f"p[{i + 20}] = a[{i + HALF}]", f"p[{i + 40}] = p[{i}] + p[{i + 20}]"]
-        out += [f"p[{i + 10}] = b[{i}]", f"p[{i + 30}] = b[{i + HALF}]", f"p[{i + 50}] = p[{i + 10}] + p[{i + 30}]"]
-    return out
-
-
-def load_square() -> list[str]:
-    out = []
-    for i in range(HALF):
-        for at, value in ((0, f"a[{i}]"), (20, f"a[{i + HALF}]"), (40, f"p[{i}] + p[{i + 20}]")):
-            out += [f"c = {value}", f"p[{at + i}] = c", f"p[{at + i + 10}] = c + c"]
-    return out
+    for at, source in ((LEFT, "a"), (RIGHT, "b")):
+        for i in range(STRIDE):
+            out += [f"p[{at + i}] = {source}[{i}]", f"p[{at + i + 20}] = {source}[{i + HALF}]"]
+            out.append(f"p[{at + i + 40}] = p[{at + i}] + p[{at + i + 20}]")
+    return passes(HALF // STRIDE, out, "pab")
 
 
 # After column 19 the carry counts 2^260, which is 608 (mod p): limbs 0 and 1 take it, limb 2 the last few units.
@@ -108,29 +100,33 @@ WRAP = ["c = c * 608 + r[0] + 4096", "r[0] = (c & 0x1FFF) - 4096", carry(True),
         "c = c + r[1]", "r[1] = (c & 0x1FFF) - 4096", carry(False), "r[2] = r[2] + c"]
 
 
+def combine() -> list[str]:
+    """The three products to columns 0..38, in place: p[k] is column k. (39 is nought.)"""
+    out = []
+    for k in range(9):
+        out += [f"c = p[{10 + k}] - p[{20 + k}]", f"p[{10 + k}] = c + p[{40 + k}] - p[{k}]"]
+        out.append(f"p[{20 + k}] = p[{50 + k}] - p[{30 + k}] - c")
+    return [*out, "p[19] = p[49] - p[9] - p[29]", "p[39] = 0"]
+
+
 def reduce() -> list[str]:
-    """From the three products, now at p[0], p[20], p[40], to a tight element: columns 20..38 to digits, then 0..19 with 2^260 = 608 (mod p)."""
-    out = [f"p[{10 + k}] = p[{10 + k}] - p[{20 + k}]" for k in range(9)]  # occurs in column 10 + k, and negated in 20 + k
-    out += ["p[49] = p[49] - p[9] - p[29]", "c = 0"]
-    digit = []
-    for k in range(19):
-        digit.append(50 + k if k < 9 else 20 + k)  # over a column that is not read again
-        out.append(f"c = c + p[{50 + k}] - p[{30 + k}] - p[{10 + k}]" if k < 9 else f"c = c + p[{20 + k}]")
-        out += [f"p[{digit[k]}] = c & 0x1FFF", carry(False)]
-    digit.append(59)
-    out += ["p[59] = c", "c = 4096"]
-    for k in range(LIMBS):
-        low = f"p[{k}]" if k < 10 else f"p[{k}] + p[{30 + k}] - p[{k - 10}]" if k < 19 else "p[49]"
-        out.append(f"c = c + {low} + p[{digit[k]}] * 608")
-        out += [f"r[{k}] = (c & 0x1FFF) - 4096", carry(k < LIMBS - 1)]
-    return out + WRAP
+    """Columns 20..39 to digits 0..8191, the last what is left; then 0..19, with 2^260 = 608 (mod p), to a tight element."""
+    high, low = [], []
+    for k in range(STRIDE):
+        high += [f"c = c + p[{20 + k}]", f"p[{20 + k}] = c & 0x1FFF", carry(False)]
+        low += [f"c = c + p[{k}] + p[{20 + k}] * 608", f"r[{k}] = (c & 0x1FFF) - 4096", carry(True)]
+    return [
+        "c = 0", *passes(LIMBS // STRIDE, high, "p"), "p[19] = p[19] + (c << 13)",
+        "p = ptr32(int(w) + 240)", "c = 4096", *passes(LIMBS // STRIDE, low, "pr"),
+        "r = ptr32(int(r) - 80)", "c = c - 4096", *WRAP,
+    ]
 
 
 def both() -> list[str]:
-    out = ["p = a"]
-    for k in range(LIMBS):
+    out = []
+    for k in range(STRIDE):
         out += [f"c = p[{k}]", f"r[{k}] = c - b[{k}]", f"r[{LIMBS + k}] = c + b[{k}]"]
-    return out
+    return ["p = a", *passes(LIMBS // STRIDE, out, "prb")]
 
 
 def tighten() -> list[str]:
@@ -143,15 +139,13 @@ def indent(depth: int, lines: list[str]) -> str:
 
 
 def render() -> str:
-    """A squaring repeats within its step; a multiplication passes once, so both share the loop and the reduction."""
     return HEAD + (
         indent(2, ["if op == _BOTH:"]) + indent(3, both())
         + indent(2, ["elif op == _TIGHT:"]) + indent(3, tighten())
-        + indent(2, ["else:", "    repeat = 1", "    if op == _SQR:", "        repeat = n"])
-        + indent(3, ["while repeat:", "    repeat -= 1", "    p = w", "    if op == _SQR:"])
-        + indent(5, load_square() + three_blocks(True))
-        + indent(4, ["else:"]) + indent(5, load_product() + three_blocks(False))
-        + indent(4, [*reduce(), "a = r"])
+        + indent(2, ["else:", "    repeat = 1", "    if op == _SQR:", "        repeat = n", "        b = a"])
+        + indent(3, ["while repeat:", "    repeat -= 1", "    p = w"]) + indent(4, [*load(), "p = w"])
+        + indent(4, ["n = 3", "while n:"]) + indent(5, [*block(), "p = ptr32(int(p) + 80)", "n -= 1"])
+        + indent(4, [*combine(), *reduce(), "a = r", "b = r"])
     )
 
 

@@ -8,7 +8,7 @@ import asyncio
 
 from .sha512 import Sha512, sha512
 from .signing import Signing
-from .verifying import Verifier, check_public_encoding
+from .verifying import Verifier
 
 _SEED_DOMAIN = b"holdfire-key-seed-v1\x00"
 # Buffers that nobody is using. Whoever takes a set puts it back; whoever finds none makes another, so that two tasks never share one.
@@ -112,7 +112,6 @@ async def verify_async(public: bytes, message: bytes, signature: bytes) -> None:
 
 def check_public_key(public: bytes) -> None:
     """Raise InvalidKey unless `public` is a canonical encoding of a point of the curve that is not of small order."""
-    check_public_encoding(public)
     work = _take(_verifiers, Verifier)
     try:
         work.decompress_negative(public)

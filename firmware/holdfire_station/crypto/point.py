@@ -8,7 +8,7 @@ from array import array
 
 import micropython
 
-from . import field
+from . import field, scalar
 from .field import BOTH, MUL, SQR, TIGHT
 
 # Elements of the workspace. 0..5 are the field machine's scratch; BOTH writes a pair, the difference before the sum.
@@ -54,30 +54,17 @@ DOUBLE = program(*(
 START = program((BOTH, X, YP, YM), (TIGHT, X, X, 0), (TIGHT, Y, Y, 0), (MUL, T, X, Y), (TIGHT, Z, ONE, 0))
 
 
-def chain(z: int) -> tuple:
-    """A = z^(2^250 - 1) and C = z^11; uses B, E. RFC 8032 leaves the chain open; this one is Bernstein's: 249 squarings, 10 products."""
-    return (
-        (SQR, A, z, 1), (SQR, B, A, 2), (MUL, B, z, B), (MUL, C, A, B),  # 2, 9, 11
-        (SQR, A, C, 1), (MUL, B, B, A),  # 2^5 - 1
-        (SQR, A, B, 5), (MUL, B, A, B),
-        (SQR, A, B, 10), (MUL, A, A, B), (SQR, E, A, 20), (MUL, A, E, A),  # 2^40 - 1
-        (SQR, A, A, 10), (MUL, B, A, B),  # 2^50 - 1
-        (SQR, A, B, 50), (MUL, A, A, B), (SQR, E, A, 100), (MUL, A, E, A),  # 2^200 - 1
-        (SQR, A, A, 50), (MUL, A, A, B),  # 2^250 - 1
-    )
-
-
-INVERT = program(*chain(Z), (SQR, A, A, 5), (MUL, Z, A, C))  # Z = Z^(p - 2)
-AFFINE = program((MUL, X, X, Z), (MUL, Y, Y, Z))
+AFFINE = program((TIGHT, Z, Z, 0), (MUL, X, X, Z), (MUL, Y, Y, Z))  # once Z is its inverse
 
 
 @micropython.viper
 def choose(c: int, t: ptr32, w: ptr32, bits: ptr8, at: int, comb: int):
     """YM, YP, TD = the point that the five bits at `at`, `at` + 13.. of the comb select. Reads the comb's whole table whatever the bits are."""
-    t = ptr32(int(t) + 1536 * comb)
-    at += 65 * comb
-    negative = bits[at + 52] - 1
-    c = (bits[at] | (bits[at + 13] << 1) | (bits[at + 26] << 2) | (bits[at + 39] << 3)) ^ (negative & 15)
+    t = ptr32(int(t) + 1920 * comb)
+    o = ptr32(int(w) + 800)
+    at += 85 * comb
+    negative = bits[at + 68] - 1
+    c = (bits[at] | (bits[at + 17] << 1) | (bits[at + 34] << 2) | (bits[at + 51] << 3)) ^ (negative & 15)
     m0 = (c - 1) >> 31
     m1 = ((c ^ 1) - 1) >> 31
     m2 = ((c ^ 2) - 1) >> 31
@@ -94,9 +81,8 @@ def choose(c: int, t: ptr32, w: ptr32, bits: ptr8, at: int, comb: int):
     m13 = ((c ^ 13) - 1) >> 31
     m14 = ((c ^ 14) - 1) >> 31
     m15 = ((c ^ 15) - 1) >> 31
-    h = w
     k = 0
-    while k < 24:
+    while k < 30:
         c = t[0] & m0
         c = t[1] & m1 | c
         c = t[2] & m2 | c
@@ -113,78 +99,26 @@ def choose(c: int, t: ptr32, w: ptr32, bits: ptr8, at: int, comb: int):
         c = t[13] & m13 | c
         c = t[14] & m14 | c
         c = t[15] & m15 | c
-        h[0] = c & 0xFFFF
-        h[1] = (c >> 16) & 0xFFFF
-        h = ptr32(int(h) + 8)
+        o[0] = (c & 0x1FFF) - 4096
+        o[1] = (c >> 13) - 4096
+        o = ptr32(int(o) + 8)
         t = ptr32(int(t) + 64)
         k += 1
-    # The negative of a point has y + x and y - x exchanged, and the sign of d * x * y turned.
-    k = 0
-    while k < 16:
-        c = (w[k] ^ w[k + 16]) & negative
-        w[k] = w[k] ^ c
-        w[k + 16] = w[k + 16] ^ c
-        k += 1
-    h = w
+    # The negative of a point has y - x and y + x exchanged, and the sign of d * x * y turned.
     t = ptr32(int(w) + 800)
     k = 0
-    while k < 3:
-        m0 = negative if k == 2 else 0
-        t[0] = (((h[0] & 0x1FFF) - 4096) ^ m0) - m0
-        t[1] = ((((h[0] >> 13 | h[1] << 3) & 0x1FFF) - 4096) ^ m0) - m0
-        t[2] = ((((h[1] >> 10 | h[2] << 6) & 0x1FFF) - 4096) ^ m0) - m0
-        t[3] = ((((h[2] >> 7 | h[3] << 9) & 0x1FFF) - 4096) ^ m0) - m0
-        t[4] = ((((h[3] >> 4 | h[4] << 12) & 0x1FFF) - 4096) ^ m0) - m0
-        t[5] = (((h[4] >> 1 & 0x1FFF) - 4096) ^ m0) - m0
-        t[6] = ((((h[4] >> 14 | h[5] << 2) & 0x1FFF) - 4096) ^ m0) - m0
-        t[7] = ((((h[5] >> 11 | h[6] << 5) & 0x1FFF) - 4096) ^ m0) - m0
-        t[8] = ((((h[6] >> 8 | h[7] << 8) & 0x1FFF) - 4096) ^ m0) - m0
-        t[9] = ((((h[7] >> 5 | h[8] << 11) & 0x1FFF) - 4096) ^ m0) - m0
-        t[10] = (((h[8] >> 2 & 0x1FFF) - 4096) ^ m0) - m0
-        t[11] = ((((h[8] >> 15 | h[9] << 1) & 0x1FFF) - 4096) ^ m0) - m0
-        t[12] = ((((h[9] >> 12 | h[10] << 4) & 0x1FFF) - 4096) ^ m0) - m0
-        t[13] = ((((h[10] >> 9 | h[11] << 7) & 0x1FFF) - 4096) ^ m0) - m0
-        t[14] = ((((h[11] >> 6 | h[12] << 10) & 0x1FFF) - 4096) ^ m0) - m0
-        t[15] = (((h[12] >> 3 & 0x1FFF) - 4096) ^ m0) - m0
-        t[16] = (((h[13] & 0x1FFF) - 4096) ^ m0) - m0
-        t[17] = ((((h[13] >> 13 | h[14] << 3) & 0x1FFF) - 4096) ^ m0) - m0
-        t[18] = ((((h[14] >> 10 | h[15] << 6) & 0x1FFF) - 4096) ^ m0) - m0
-        t[19] = ((h[15] >> 7) ^ m0) - m0
-        h = ptr32(int(h) + 64)
-        t = ptr32(int(t) + 80)
-        k += 1
-
-
-@micropython.viper
-def unpack(w: ptr32, element: int, data: ptr8, start: int):
-    """Element = the low 255 bits of the 32 little-endian bytes data[start..], not reduced."""
-    o = ptr32(int(w) + 80 * element)
-    held = 0
-    bits = 0
-    i = 0
-    k = 0
-    c = 0
     while k < 20:
-        while bits < 13 and i < 32:
-            held = held | (data[start + i] << bits)
-            bits += 8
-            i += 1
-        c += held & 0x1FFF if k < 19 else held & 0xFF
-        # balanced digits, as a product leaves them
-        if k < 19:
-            c += 4096
-            o[k] = (c & 0x1FFF) - 4096
-            c = c >> 13
-        else:
-            o[k] = c
-        held = held >> 13
-        bits -= 13
+        c = (t[0] ^ t[20]) & negative
+        t[0] = t[0] ^ c
+        t[20] = t[20] ^ c
+        t[40] = (t[40] ^ negative) - negative
+        t = ptr32(int(t) + 4)
         k += 1
 
 
 @micropython.viper
-def pack(w: ptr32, element: int, data: ptr8, start: int):
-    """data[start..start+31] = the element, fully reduced, little-endian. Overwrites scratch, not the element."""
+def reduce(w: ptr32, element: int):
+    """w[0..19] = the element, fully reduced: digits 0..8191 of a number below p."""
     o = ptr32(int(w) + 80 * element)
     k = 0
     while k < 20:
@@ -214,19 +148,12 @@ def pack(w: ptr32, element: int, data: ptr8, start: int):
         if n == 4:
             extra = -19
     w[19] = top & 0xFF
-    held = 0
-    bits = 0
-    k = 0
-    i = 0
-    while i < 32:
-        if bits < 8:
-            held = held | (w[k] << bits)
-            bits += 13
-            k += 1
-        data[start + i] = held & 0xFF
-        held = held >> 8
-        bits -= 8
-        i += 1
+
+
+def pack(w, element: int, data, start: int) -> None:
+    """data[start..start+31] = the element, fully reduced, little-endian."""
+    reduce(w, element)
+    scalar.store(data, start, w)
 
 
 def run(w, steps: bytes) -> None:

@@ -4,9 +4,12 @@ A scalar is limbs in radix 2^13, 0..8191 each, in an array('i') of 41; 20 limbs 
 Used for s = r + k * a and for reducing the 512-bit hashes: secrets pass through, so every loop count and index is public.
 """
 
+from array import array
+
 import micropython
 
 ORDER = 0x1000000000000000000000000000000014DEF9DEA2F79CD65812631A5CF5D3ED
+_ONES = ((1 << 255) - 1) % ORDER
 
 
 @micropython.viper
@@ -73,37 +76,49 @@ def multiply_add(x: ptr32, a: ptr32, b: ptr32, r: ptr32):
 
 
 @micropython.viper
-def reduce(x: ptr32, order: ptr32):
-    """x[0..19] = x[0..39] mod L, in 0..L-1. order[0..10] is 256 * (L - 2^252), order[11..30] is L; x[40..81] is scratch.
+def reduce(q: ptr32, c: int, x: ptr32, order: ptr32):
+    """x[0..19] = x[0..39] mod L, in 0..L-1. x[40..84] is scratch; `q` is `x` too, c is not used: give 0.
 
-    Limbs from 20 up are folded three times, which brings 2^520 to 2^394, 2^268 and then 2^260 + 2^142 in size. No column leaves
-    12 * 2^26, and the carry is taken by mask and sign extension, so that the width of a viper int does not matter.
+    Limbs from 20 up are folded three times, which brings 2^520 to 2^394, 2^268 and then 2^260 + 2^142 in size; the factors below
+    are the limbs of 2^260 mod L = -256 * (L - 2^252). No column leaves 12 * 2^26, and the carry is taken by mask and sign
+    extension, so that the width of a viper int does not matter.
     """
-    c = 0
     top = 39
     n = 0
     while n < 3:
-        end = top - 10
-        if end < 19:
-            end = 19
+        k = 42
+        while k < 85:
+            x[k] = 0
+            k += 1
+        k = 20
+        while k <= top:
+            x[k + 32] = x[k]
+            k += 1
+        top -= 10
+        if top < 19:
+            top = 19
         c = 0
+        q = ptr32(int(x) + 4 * 42)  # q[10] is limb 20 + k
         k = 0
-        while k <= end:
+        while k <= top:
             if k < 20:
                 c += x[k]
-            i = k + 10 if k > 9 else 20
-            last = k + 20 if k + 20 < top else top
-            while i <= last:
-                c -= x[i] * order[k + 20 - i]
-                i += 1
-            x[42 + k] = c & 0x1FFF
+            c = q[10] * -3328 + c
+            c = q[9] * -3743 + c
+            c = q[8] * -5949 + c
+            c = q[7] * -1588 + c
+            c = q[6] * -294 + c
+            c = q[5] * -2860 + c
+            c = q[4] * -7795 + c
+            c = q[3] * -5214 + c
+            c = q[2] * -6622 + c
+            c = q[1] * -1783 + c
+            c = q[0] * -5 + c
+            x[k] = c & 0x1FFF
             c = (((c >> 13) & 0x7FFFF) ^ 0x40000) - 0x40000
+            q = ptr32(int(q) + 4)
             k += 1
-        k = 0
-        while k <= end:
-            x[k] = x[42 + k]
-            k += 1
-        top = end + 1
+        top += 1
         x[top] = c
         n += 1
     # Now x = q * 2^252 + rest: take q * L off, then add or take L by the sign of what is left, as a factor and not as a branch.
@@ -114,11 +129,11 @@ def reduce(x: ptr32, order: ptr32):
         c = 0
         k = 0
         while k < 19:
-            c += x[k] + factor * order[11 + k]
+            c += x[k] + factor * order[k]
             x[k] = c & 0x1FFF
             c = (((c >> 13) & 0x7FFFF) ^ 0x40000) - 0x40000
             k += 1
-        high += c + factor * order[30]
+        high += c + factor * order[19]
         factor = -1
         if n != 1:
             factor = (high >> 20) & 1
@@ -128,36 +143,30 @@ def reduce(x: ptr32, order: ptr32):
 
 @micropython.viper
 def comb_bits(bits: ptr8, x: ptr32, order: ptr32):
-    """bits[0..259] of (x + 2^260 - 1) / 2 mod L, so that x = the sum of (2 * bit - 1) * 2^i: every digit of the comb is then +1 or -1.
+    """bits[0..254] of (x + 2^255 - 1) / 2 mod L, so that x = the sum of (2 * bit - 1) * 2^i: every digit of the comb is then +1 or -1.
 
-    order[31..50] is 2^260 - 1 mod L. Halving: add L if odd. x < L in, so the result is below 1.5 L < 2^260.
+    order[20..39] is 2^255 - 1 mod L. Halving: add L if odd. x < L in, so the result is below 1.5 L < 2^254.
     """
-    odd = (x[0] + order[31]) & 1
+    odd = (x[0] + order[20]) & 1
     c = 0
     k = 0
     while k < 20:
-        c += x[k] + order[31 + k] + odd * order[11 + k]
+        c += x[k] + order[20 + k] + odd * order[k]
         i = 0
         while i < 13:
-            if k + i:  # halved: bit 0 falls off
-                bits[13 * k + i - 1] = (c >> i) & 1
+            j = 13 * k + i - 1  # halved: bit 0 falls off
+            if j >= 0:
+                if j < 255:
+                    bits[j] = (c >> i) & 1
             i += 1
         c = c >> 13
         k += 1
-    bits[259] = c
-
-
-def _digits(out, at: int, count: int, value: int) -> None:
-    for i in range(count):
-        out[at + i] = (value >> (13 * i)) & 0x1FFF
 
 
 def constants():
-    """The table that reduce() and comb_bits() take."""
-    from array import array
-
-    table = array("i", bytes(4 * 51))
-    _digits(table, 0, 11, 256 * (ORDER - (1 << 252)))
-    _digits(table, 11, 20, ORDER)
-    _digits(table, 31, 20, ((1 << 260) - 1) % ORDER)
+    """The table that reduce() and comb_bits() take: the limbs of L and of 2^255 - 1 mod L."""
+    table = array("i", bytes(4 * 82))
+    load(table, ORDER.to_bytes(32, "little"), 0, 32)
+    for i in range(20):
+        table[20 + i] = (_ONES >> (13 * i)) & 0x1FFF
     return table

@@ -6,12 +6,13 @@ longest), so that a caller may give way to the audio path between two of them.
 
 from array import array
 
-from . import field, point, scalar
+from . import inverse, point, scalar
 from .comb import COMBS, SPACING, TABLE
 from .sha512 import Sha512
 
 _ORDER = scalar.constants()
 _LAST = SPACING - 1
+_BATCHES = 23  # of the inversion in one step: about as long as a column of the comb
 _NONCE, _COMB, _INVERT, _CHALLENGE, _DONE = range(5)
 
 
@@ -22,11 +23,11 @@ class Signing:
         self.w = point.workspace()
         self.hash = Sha512()
         self._digest = bytearray(64)
-        self._bits = bytearray(260)
-        self._r = array("i", bytes(4 * 82))
-        self._k = array("i", bytes(4 * 82))
+        self._bits = bytearray(255)
+        self._r = array("i", bytes(4 * 85))
+        self._k = array("i", bytes(4 * 85))
         self._a = array("i", bytes(4 * 41))
-        self._sum = array("i", bytes(4 * 82))
+        self._sum = array("i", bytes(4 * 85))
         self._secret = self._message = self._out = None
         self._at = 0
         self._phase = _DONE
@@ -59,12 +60,14 @@ class Signing:
     def public_key_into(self, secret) -> None:
         """secret[64:96] = the public key of the clamped scalar secret[0:32]. The scalar is reduced first: the base point's order is L."""
         scalar.load(self._r, secret, 0, 32)
-        scalar.reduce(self._r, _ORDER)
+        scalar.reduce(self._r, 0, self._r, _ORDER)
         column = _LAST
         while column >= 0:
             self.base_times(self._r, column)
             column -= 1
-        point.run(self.w, point.INVERT)
+        self._at = 0
+        while not self._invert():
+            pass
         self.finish_point(secret, 64)
 
     def begin(self, secret, message, out) -> None:
@@ -112,15 +115,22 @@ class Signing:
         return self._at == len(self._message)
 
     def _invert(self) -> bool:
-        """A part of the inversion: at most 5 steps of its program, at most 100 squarings."""
-        end = min(self._at + 5, len(point.INVERT) // 4)
-        field.run(self.w, 0, self.w, point.INVERT, self._at, end)
-        self._at = end
-        return 4 * end == len(point.INVERT)
+        """A part of the inversion of Z; True when it is done."""
+        w = self.w
+        if self._at == 0:
+            point.reduce(w, point.Z)
+            inverse.start(w)
+        batches = min(_BATCHES, inverse.BATCHES - self._at)
+        inverse.run(w, 0, w, batches)
+        self._at += batches
+        if self._at < inverse.BATCHES:
+            return False
+        inverse.finish(w, point.Z)
+        return True
 
     def _reduced_digest(self, x) -> None:
         scalar.load(x, self._digest, 0, 64)
-        scalar.reduce(x, _ORDER)
+        scalar.reduce(x, 0, x, _ORDER)
 
     def _answer(self) -> None:
         """s = r + k * a mod L into the second half of the signature."""
@@ -128,5 +138,5 @@ class Signing:
         self._reduced_digest(self._k)
         scalar.load(self._a, self._secret, 0, 32)
         scalar.multiply_add(self._sum, self._k, self._a, self._r)
-        scalar.reduce(self._sum, _ORDER)
+        scalar.reduce(self._sum, 0, self._sum, _ORDER)
         scalar.store(self._out, 32, self._sum)

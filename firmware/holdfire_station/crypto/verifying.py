@@ -1,19 +1,21 @@
 """Ed25519 verification by the project's rule: s < L, canonical A and R, neither of small order, and s * B = R + k * A, no cofactor.
 
 Everything here is public, so branches may depend on it. Verifier.steps() is a generator, to give way between stretches.
+
+What it raises: ValueError > InvalidSignature > InvalidKey.
 """
 
 from array import array
 
-from . import point, scalar
+from . import inverse, point, scalar
 from .comb import COMBS, SPACING, TABLE
-from .errors import InvalidKey, InvalidSignature
 from .field import BOTH, MUL, SQR, TIGHT
 from .point import A, B, C, E, F, G, H, ONE, T, U, UNUSED, X, Y, Z
 from .sha512 import Sha512
 
-_P = (1 << 255) - 19
-# y of the points of order 1, 2, 4 and 8: with either sign of x. Solving the doubling formula for 2 * P of order 4 gives the last two.
+_2_255 = 1 << 255
+_P = _2_255 - 19
+# y of the points of order 1, 2, 4 and 8, with either sign of x: the roots of the doubling formulas.
 _Y8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 _SMALL_ORDER_Y = (0, 1, _P - 1, _Y8, _P - _Y8)
 _D = b"\xa3\x78\x59\x13\xca\x4d\xeb\x75\xab\xd8\x41\x41\x4d\x0a\x70\x00\x98\xe8\x79\x77\x79\x40\xc7\x8c\x73\xfe\x6f\x2b\xee\x6c\x03\x52"
@@ -28,11 +30,24 @@ _ELEMENTS = _MULTIPLES + 36
 _V, _W, _UV3, _UV7 = _MULTIPLES, _MULTIPLES + 2, _MULTIPLES + 4, _MULTIPLES + 5
 _U = _V + 2
 
+def _chain(z: int) -> tuple:
+    """A = z^(2^250 - 1) and C = z^11; uses B, E. RFC 8032 leaves the chain open; this one is Bernstein's: 249 squarings, 10 products."""
+    return (
+        (SQR, A, z, 1), (SQR, B, A, 2), (MUL, B, z, B), (MUL, C, A, B),  # 2, 9, 11
+        (SQR, A, C, 1), (MUL, B, B, A),  # 2^5 - 1
+        (SQR, A, B, 5), (MUL, B, A, B),
+        (SQR, A, B, 10), (MUL, A, A, B), (SQR, E, A, 20), (MUL, A, E, A),  # 2^40 - 1
+        (SQR, A, A, 10), (MUL, B, A, B),  # 2^50 - 1
+        (SQR, A, B, 50), (MUL, A, A, B), (SQR, E, A, 100), (MUL, A, E, A),  # 2^200 - 1
+        (SQR, A, A, 50), (MUL, A, A, B),  # 2^250 - 1
+    )
+
+
 # RFC 8032 section 5.1.3: x = u * v^3 * (u * v^7)^((p - 5) / 8); then E, H = v * x^2 -+ u.
 _DECOMPRESS = point.program(
     (SQR, A, Y, 1), (MUL, C, A, D), (BOTH, _U, A, ONE), (BOTH, _V, C, ONE), (TIGHT, _V, _V + 1, 0), (TIGHT, _U, _U, 0),
     (SQR, A, _V, 1), (MUL, A, A, _V), (MUL, _UV3, A, _U), (SQR, A, A, 1), (MUL, A, A, _V), (MUL, _UV7, A, _U),
-    *(point.chain(_UV7) + (
+    *(_chain(_UV7) + (
         (SQR, A, A, 2), (MUL, A, A, _UV7), (MUL, X, A, _UV3), (SQR, A, X, 1), (MUL, A, A, _V), (BOTH, E, A, _U),
     )),
 )
@@ -40,6 +55,14 @@ _TURN = point.program((MUL, X, X, ROOT))
 _NEGATE = point.program((BOTH, E, ZERO, X), (TIGHT, X, E, 0))
 _SET_OUT = point.program((MUL, T, X, Y), (TIGHT, Z, ONE, 0))
 _NEUTRAL = point.program((TIGHT, X, ZERO, 0), (TIGHT, Y, ONE, 0), (TIGHT, Z, ONE, 0), (TIGHT, T, ZERO, 0))
+
+
+class InvalidSignature(ValueError):
+    """The signature does not hold; the message says which part of it failed."""
+
+
+class InvalidKey(InvalidSignature):
+    """Bytes that cannot be a public key under the project's rule, so that no signature holds against them."""
 
 
 def _keep(at: int) -> bytes:
@@ -54,9 +77,26 @@ def _add(at: int, negative: bool) -> bytes:
     return point.program(*(steps + point.extended(E, f, g, H)))
 
 
-def check_encoding(data, start: int, what: str, error) -> None:
-    """Raise `error` unless data[start:start+32] is canonical and not a point of small order. Whether it is on the curve is not looked at."""
-    y = int.from_bytes(data[start : start + 32], "little") & ((1 << 255) - 1)
+def _signed_digits(k: int) -> bytearray:
+    """k < 2^253 in digits that are odd, at most 15 in size and at least 5 places apart; a negative one has 128 added to its size."""
+    bits = k.to_bytes(33, "little")
+    digits = bytearray(254)
+    i = carry = 0
+    while i < 254:
+        five = (bits[i >> 3] | bits[(i >> 3) + 1] << 8) >> (i & 7) & 31
+        if five & 1 == carry:
+            i += 1
+            continue
+        five += carry
+        carry = five >> 4
+        digits[i] = 160 - five if carry else five
+        i += 5
+    return digits
+
+
+def _check(data, what: str, error) -> None:
+    """Raise `error` unless the first 32 bytes are canonical and not a point of small order. Whether they are on the curve is not asked."""
+    y = int.from_bytes(data[:32], "little") & (_2_255 - 1)
     if y >= _P:
         raise error(what + " is not canonical: y is not below p")
     if y in _SMALL_ORDER_Y:
@@ -68,19 +108,31 @@ class Verifier:
 
     def __init__(self):
         self._w = point.workspace(_ELEMENTS)
-        point.unpack(self._w, D, _D, 0)
-        point.unpack(self._w, ROOT, _ROOT, 0)
-        point.run(self._w, point.program((BOTH, UNUSED, D, D), (TIGHT, D2, U, 0)))
         self._order = scalar.constants()
         self._hash = Sha512()
         self._digest = bytearray(64)
-        self._bits = bytearray(260)
-        self._x = array("i", bytes(4 * 82))
+        self._bits = bytearray(255)
+        self._x = array("i", bytes(4 * 85))
+        self._unpack(D, _D)
+        self._unpack(ROOT, _ROOT)
+        point.run(self._w, point.program((BOTH, UNUSED, D, D), (TIGHT, D2, U, 0)))
+
+    def _unpack(self, element: int, data: bytes) -> None:
+        """Element = the low 255 bits of 32 bytes."""
+        w, x = self._w, self._x
+        scalar.load(x, data, 0, 32)
+        x[19] &= 0xFF
+        for k in range(20):
+            w[20 * element + k] = x[k]
+        point.run(w, point.program((TIGHT, element, element, 0)))
 
     def decompress_negative(self, public: bytes) -> None:
-        """X, Y, Z, T = -A. The encoding has been checked; raises InvalidKey if no point has this y."""
+        """X, Y, Z, T = -A; raises InvalidKey if `public` is not a key."""
+        if len(public) != 32:
+            raise InvalidKey("public key must be 32 bytes")
+        _check(public, "public key", InvalidKey)
         w, digest = self._w, self._digest
-        point.unpack(w, Y, public, 0)
+        self._unpack(Y, public)
         point.run(w, _DECOMPRESS)
         zeros = bytes(32)
         point.pack(w, E, digest, 0)
@@ -94,31 +146,15 @@ class Verifier:
             point.run(w, _NEGATE)
         point.run(w, _SET_OUT)
 
-    def _digits(self, x) -> bytearray:
-        """The scalar in 253 signed digits: odd, at most 15 in size, at least 5 apart; a negative digit has 128 added to its size."""
-        bits = [(x[i // 13] >> (i % 13)) & 1 for i in range(253)] + [0] * 6
-        digits = bytearray(254)
-        i = carry = 0
-        while i < 254:
-            if bits[i] == carry:
-                i += 1
-                continue
-            value = carry + sum([bits[i + j] << j for j in range(5)])
-            carry = value >> 4
-            digits[i] = 128 + 32 - value if carry else value
-            i += 5
-        return digits
-
     def steps(self, public: bytes, message: bytes, signature: bytes):
         """Yields between stretches of work; raises InvalidSignature or InvalidKey if the signature does not hold."""
         if len(signature) != 64:
             raise InvalidSignature("signature must be 64 bytes")
-        check_public_encoding(public)
-        check_encoding(signature, 0, "R", InvalidSignature)
+        self.decompress_negative(public)
+        _check(signature, "R", InvalidSignature)
         if int.from_bytes(signature[32:], "little") >= scalar.ORDER:
             raise InvalidSignature("s is not below the group order")
         w, x = self._w, self._x
-        self.decompress_negative(public)
         yield
         self._hash.reset()
         self._hash.update(signature[:32])
@@ -127,9 +163,7 @@ class Verifier:
             self._hash.update_part(message, at, min(128, len(message) - at))
             yield
         self._hash.finish_into(self._digest)
-        scalar.load(x, self._digest, 0, 64)
-        scalar.reduce(x, self._order)
-        digits = self._digits(x)
+        digits = _signed_digits(int.from_bytes(self._digest, "little") % scalar.ORDER)
         scalar.load(x, signature, 32, 32)
         scalar.comb_bits(self._bits, x, self._order)
         point.run(w, _keep(_MULTIPLES))
@@ -151,16 +185,13 @@ class Verifier:
                     point.run(w, point.ADD_CHOSEN)
             if not i & 3:
                 yield
-        point.run(w, point.INVERT)
+        point.reduce(w, Z)
+        inverse.start(w)
+        inverse.run(w, 0, w, inverse.BATCHES)
+        inverse.finish(w, Z)
         point.run(w, point.AFFINE)
         point.pack(w, X, self._digest, 0)
         point.pack(w, Y, self._digest, 32)
         self._digest[63] |= (self._digest[0] & 1) << 7
         if self._digest[32:] != signature[:32]:
-            raise InvalidSignature("the equation s * B = R + k * A does not hold: another key, another message or a damaged signature")
-
-
-def check_public_encoding(public: bytes) -> None:
-    if len(public) != 32:
-        raise InvalidKey("public key must be 32 bytes")
-    check_encoding(public, 0, "public key", InvalidKey)
+            raise InvalidSignature("the equation does not hold: another key, another message or a damaged signature")
