@@ -1,8 +1,8 @@
 """Board files: boards/NAME.toml checked and rendered for the chip.
 
-A board file says which part hangs on which pin and how the flash is cut. It holds literals only. `load` refuses what the
-chip cannot do and names file, key and reason; `render` makes the `board.py` that firmware imports. What the parts do is not known
-here.
+A board file says which part hangs on which pin and how the flash is cut. It holds literals only. `load` refuses what
+the chip cannot do and names file, key and reason; `render` makes the `board.py` that firmware imports. What the parts
+do is not known here.
 
     .venv/bin/python tools/boards.py boards/esp32-devkit.toml
 """
@@ -36,7 +36,10 @@ SHAPE: dict[str, dict[str, tuple[int, int] | None]] = {
         "part": None, "i2s_id": (0, 1), "sck_pin": (0, 39), "ws_pin": (0, 39), "sd_pin": (0, 39),
         "sample_rate_hz": (8000, 48000), "dma_bytes": (4096, 65536), "full_scale_db10_spl": (900, 1500),
     },
-    "gnss": {"part": None, "uart_id": (1, 2), "rx_pin": (0, 39), "tx_pin": (0, 39), "pps_pin": (0, 39), "baud": (4800, 921600)},
+    "gnss": {
+        "part": None, "uart_id": (1, 2), "rx_pin": (0, 39), "tx_pin": (0, 39), "pps_pin": (0, 39),
+        "baud": (4800, 921600),
+    },
     "tamper": {"pin": (0, 39), "open_level": (0, 1)},
     "battery": {
         "adc_pin": (0, 39), "divider_top_ohms": (0, 10_000_000), "divider_bottom_ohms": (1, 10_000_000),

@@ -7,9 +7,9 @@ import select
 import time
 
 import pytest
+
 from simulate.device import ToolMissing, find_micropython
 from simulate.station import SimulatedStation
-
 from tests.mpy import REPO
 
 BOARD = REPO / "boards" / "esp32-devkit.toml"

@@ -31,7 +31,7 @@ START_US = calendar.timegm((2028, 2, 28, 23, 59, 40)) * 1_000_000 + 250_000
 
 
 def sentence(line: bytes) -> list[str]:
-    """Fields of a sentence, after checking it by NMEA 0183 section 5.3: printable, the exclusive or, at most 82 characters."""
+    """Fields of a sentence, checked by NMEA 0183 section 5.3: printable, its exclusive or, at most 82 characters."""
     match = re.fullmatch(rb"\$([\x20-\x23\x25-\x29\x2b-\x7e]+)\*([0-9A-F]{2})\r\n", line)
     assert match, line
     assert len(line) <= 82, line
@@ -52,7 +52,8 @@ def listen(tmp_path, ms, baud=9600, rxbuf=512, **options):
     with probe(tmp_path, LISTEN % {"ms": ms, "baud": baud, "rxbuf": rxbuf}, **options) as (station, console):
         console.read_until("end", 60)
         pulses = [int(line.split()[1]) for line in console.lines if line.startswith("pulse ")]
-        lines = [(int(line.split()[1]), ast.literal_eval(line.split(None, 2)[2])) for line in console.lines if line.startswith("line ")]
+        lines = [line.split(None, 2)[1:] for line in console.lines if line.startswith("line ")]
+        lines = [(int(ticks), ast.literal_eval(line)) for ticks, line in lines]
         return pulses, lines, [event for event in station.events if event[0] == "uart"]
 
 
@@ -83,7 +84,8 @@ def test_a_sentence_names_the_second_before_it_and_midnight_of_a_leap_day_is_rig
         if fields[0] == "GNRMC" and fields[2] == "A":
             utc = calendar.timegm(time.strptime(fields[9] + fields[1].split(".")[0], "%d%m%y%H%M%S"))
             late_us = START_US + ticks - utc * 1_000_000
-            assert 100_000 + 70_000 < late_us < 300_000 + 140_000  # its latency, then 70 bytes at 9600 baud and what the FIFO adds
+            # Its latency, then 70 bytes at 9600 baud and what the FIFO adds.
+            assert 100_000 + 70_000 < late_us < 300_000 + 140_000
             seen.append(utc)
     assert seen == list(range(seen[0], seen[0] + len(seen)))
     assert {time.gmtime(utc)[1:3] for utc in seen} == {(2, 28), (2, 29)}
@@ -119,6 +121,16 @@ def test_a_lost_sky_stops_the_pulse_and_a_seen_one_brings_it_back(tmp_path):
     seconds = [ticks // 1_000_000 for ticks in pulses]
     assert {9, 17, 20} <= set(seconds) and not {10, 11, 13, 15, 16} & set(seconds)
     assert "V" in [sentence(line)[2] for ticks, line in lines if line.startswith(b"$GNRMC") and ticks > 12_000_000]
+
+
+def test_time_goes_on_over_a_reset(tmp_path):
+    source = LISTEN % {"ms": 8000, "baud": 9600, "rxbuf": 512}
+    source += "import machine\nif machine.reset_cause() == 1:\n    machine.reset()\nprint('twice')\n"
+    with probe(tmp_path, source, utc_us=START_US, fix_s=2) as (_, console):
+        console.read_until("twice", 60)
+    lines = [ast.literal_eval(line.split(None, 2)[2]) for line in console.lines if line.startswith("line ")]
+    stamps = [sentence(line)[9] + sentence(line)[1] for line in lines if line.startswith(b"$GNRMC,") and b",A," in line]
+    assert len(stamps) > 10 and stamps == sorted(set(stamps))
 
 
 def test_a_spoofed_sky_tells_another_time(tmp_path):

@@ -76,7 +76,7 @@ def test_nothing_comes_out_for_two_to_the_18_clocks_then_the_offset_settles(tmp_
 
 
 def test_the_noise_floor_is_the_data_sheets(tmp_path):
-    """INMP441: -87 dBFS A-weighted, full scale being a sine; our 8 kHz of unweighted bandwidth may differ by a decibel or two."""
+    """INMP441: -87 dBFS A-weighted, full scale being a sine; 8 kHz without weighting may differ by a decibel or two."""
     samples = [sample >> 8 for sample in take(tmp_path, 40000, 4000, ambient_db_spl=-60)]
     assert 20 * math.log10(rms(samples) / ((1 << 23) / math.sqrt(2))) == pytest.approx(-87, abs=2)
 

@@ -7,12 +7,13 @@ import wave
 from array import array
 
 import pytest
+
 from simulate import sound
 from simulate.station import wav_sound
 
 
 def write_wav(path, rate, width, channels, frames):
-    """frames: tuples of whole numbers of `width` bytes, signed (also for 8 bits, which the file holds with an offset)."""
+    """frames: tuples of signed whole numbers of `width` bytes (the file itself holds 8 bits with an offset)."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(channels)
         file.setsampwidth(width)
@@ -82,7 +83,8 @@ def test_a_shot_begins_at_once_rises_in_a_sample_or_two_and_falls_with_distance(
         assert samples.index(top) < 0.012 * sound.RATE_HZ  # with the echo from the ground behind it
         assert min(samples) < -0.05 * top  # the rarefaction after the blast
         assert abs(samples[-1]) < 0.01 * top
-    assert 8 < max(near) / max(far) < 25  # 8 is the free field's share
+    # 8 is the free field's share; far away the ground's echo comes with the blast, and the air rounds it.
+    assert 4 < max(near) / max(far) < 16
 
 
 def test_kinds_and_distances_that_make_no_sense_are_refused():

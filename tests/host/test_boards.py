@@ -4,9 +4,9 @@ import pathlib
 import subprocess
 import sys
 
-import boards
 import pytest
 
+import boards
 from tests.mpy import REPO, run_micropython
 
 BOARD_FILES = sorted((REPO / "boards").glob("*.toml"))
@@ -88,7 +88,8 @@ def test_the_chip_reads_back_what_the_file_says(tmp_path):
 
 def test_the_command_prints_the_module_or_the_reason(tmp_path):
     def run(path):
-        return subprocess.run([sys.executable, REPO / "tools" / "boards.py", path], capture_output=True, text=True, check=False)
+        command = [sys.executable, REPO / "tools" / "boards.py", path]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     good, bad = run(BOARD_FILES[0]), run(write(tmp_path, GOOD.replace("pin = 27", "pin = 0")))
     assert good.returncode == 0 and good.stdout == boards.render(boards.load(BOARD_FILES[0]))

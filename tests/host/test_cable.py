@@ -8,6 +8,7 @@ import time
 
 import pytest
 import serial
+
 from simulate.cable import Cable, Noise
 
 

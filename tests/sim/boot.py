@@ -1,22 +1,22 @@
-"""Power-on of a simulated ESP32 board: hangs the chips of a board file on its pins, mounts the flash, runs the firmware's main.
+"""Power-on of a simulated ESP32 board: hangs chips on the pins, mounts the flash, runs the firmware's main.
 
-    micropython -X heapsize=160K boot.py board=FOLDER flash=FILE noise=RAW muffled=RAW [clock=virtual] [ppm=20] [utc_us=N] ...
+    micropython -X heapsize=160K boot.py board=FOLDER flash=FILE noise=RAW muffled=RAW [clock=virtual] [ppm=20] ...
 
-`board` is the folder with the board.py that tools/boards.py rendered. tools/simulate/station.py knows all arguments and is
-the usual way here. Afterwards nothing of this module stays: on the chip, too, only main.py runs.
+`board` is the folder with the board.py that tools/boards.py rendered. tools/simulate/station.py knows all arguments and
+is the usual way here. Afterwards nothing of this module stays: on the chip, too, only main.py runs.
 """
 
 import gc
 import os
 import sys
 
-_given = {"clock": "real", "ppm": "0", "cause": "1", "uid": "240ac4000001", "fix_s": "26", "app": "main"}
+_given = {"clock": "real", "ppm": "0", "utc_us": "0", "cause": "1", "uid": "240ac4000001", "fix_s": "26", "app": "main"}
 _given.update([argument.split("=", 1) for argument in sys.argv[1:]])
 sys.path[:] = [folder for folder in sys.path if folder.startswith("/") or folder == ".frozen"]
 
 from chips import world  # noqa: E402
 
-world.begin(_given["clock"] == "virtual", int(_given["ppm"]), int(_given["utc_us"]) if "utc_us" in _given else None)
+world.begin(_given["clock"] == "virtual", int(_given["ppm"]), int(_given["utc_us"]))
 
 from chips import control, tasks  # noqa: E402
 
@@ -38,8 +38,8 @@ def _attach(board):
     if "noise" in _given:
         parts["mic"] = Inmp441(_given["noise"], _given["muffled"], int(_given["uid"][-4:], 16))
         world.microphones[mic["sck_pin"], mic["ws_pin"], mic["sd_pin"]] = parts["mic"]
-    parts["gnss"] = NeoM8(world.net(gnss["pps_pin"]), int(_given.get("lat_e7", 501234567)), int(_given.get("lon_e7", 362345678)),
-                          int(_given.get("alt_m", 152)), int(_given["fix_s"]) * 1000000)
+    place = [int(_given.get(*default)) for default in (("lat_e7", 501234567), ("lon_e7", 362345678), ("alt_m", 152))]
+    parts["gnss"] = NeoM8(world.net(gnss["pps_pin"]), *place, int(_given["fix_s"]) * 1000000)
     world.uarts[gnss["rx_pin"], gnss["tx_pin"]] = parts["gnss"]
     parts["tamper"] = Switch(world.net(board["tamper"]["pin"]))
     parts["battery"] = Battery(battery["divider_top_ohms"], battery["divider_bottom_ohms"])
@@ -50,8 +50,9 @@ def _attach(board):
 
 
 def _flash(board):
-    import esp32
     import vfs
+
+    import esp32
     from chips.nor_flash import NorFlash
 
     rows = [(p["label"], p["type"], p["subtype"], p["offset"], p["size"]) for p in board["flash"]["partitions"]]

@@ -1,6 +1,6 @@
-"""`machine` as the ESP32 port has it: pins, I2S receive, UART, ADC, watchdog, reset. Silicon only; what is on the other end of the
-pins is in chips/, put there by boot.py. Behaviour is that of MicroPython 1.28's ports/esp32 (machine_i2s.c, machine_uart.c, ...);
-what Holdfire does not use is not here.
+"""`machine` as the ESP32 port has it: pins, I2S receive, UART, ADC, watchdog, reset. Silicon only; what is on the other
+end of the pins is in chips/, put there by boot.py. Behaviour is that of MicroPython 1.28's ports/esp32 (machine_i2s.c,
+machine_uart.c, ...); what Holdfire does not use is not here.
 
 Pin handlers run when the firmware waits, polls or reads: within tens of microseconds when it is idle, after the code
 in hand otherwise. The chip schedules them between byte codes, so there too they wait for a viper function to return.
@@ -9,8 +9,9 @@ in hand otherwise. The chip schedules them between byte codes, so there too they
 import io
 import sys
 
-from chips import world
 from micropython import RingIO, const
+
+from chips import world
 
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 _cause = PWRON_RESET
@@ -42,6 +43,7 @@ def freq(hz=None):
     if hz not in (20000000, 40000000, 80000000, 160000000, 240000000):
         raise ValueError("frequency must be 20MHz, 40MHz, 80Mhz, 160MHz or 240MHz")
     _hz = hz
+    return None
 
 
 class Pin:
@@ -75,6 +77,7 @@ class Pin:
             world.run_due()
             return self.net.level()
         self.net.driven = 1 if level else 0
+        return None
 
     def irq(self, handler=None, trigger=3):
         self.net.handler, self.net.trigger = handler, trigger
@@ -82,9 +85,9 @@ class Pin:
 
 
 class I2S(io.IOBase):
-    """Receiver. DMA buffers of 256 frames of 8 bytes each fill whether or not anyone reads; the oldest is lost when all are full.
-
-    Once polled it is in asyncio mode: readinto gives what is there, perhaps nothing. Before, it blocks until the buffer is full.
+    """Receiver. DMA buffers of 256 frames of 8 bytes fill whether or not anyone reads; when all are full the oldest
+    is lost. Once polled it is in asyncio mode: readinto gives what is there, perhaps nothing. Before, it blocks until
+    the buffer is full.
     """
 
     RX, TX = 9, 5
@@ -123,8 +126,7 @@ class I2S(io.IOBase):
         return world.true_us_at(self._start_ticks + (number * _FRAMES * 1000000 + self._rate - 1) // self._rate)
 
     def _filled(self, due_us):  # nothing to do, but whoever waits for a buffer waits for this
-        if self._running:
-            return self._filled_us(self._done() + 1)
+        return self._filled_us(self._done() + 1) if self._running else None
 
     def ioctl(self, request, arg):
         if request != _POLL:
@@ -174,7 +176,8 @@ class I2S(io.IOBase):
 
 
 class UART(io.IOBase):
-    def __init__(self, id, baudrate=115200, bits=8, parity=None, stop=1, *, tx=None, rx=None, txbuf=256, rxbuf=256, timeout=0):
+    def __init__(self, id, baudrate=115200, bits=8, parity=None, stop=1, *, tx=None, rx=None, txbuf=256, rxbuf=256,
+                 timeout=0):
         if id not in (1, 2):  # 0 is the console
             raise ValueError("UART(%d) does not exist" % id)
         self._baud = baudrate

@@ -1,10 +1,12 @@
 """`select` that lets the chips run while the firmware waits: until the next thing that happens to them, or until a file
-descriptor (the console) is ready. In virtual time the wait takes none. The port's own poll would sleep a millisecond at every
-call in which a chip takes part, ready or not."""
+descriptor (the console) is ready. In virtual time the wait takes none. The port's own poll would sleep a millisecond at
+every call in which a chip takes part, ready or not.
+"""
 
 import uselect
+from uselect import POLLERR, POLLHUP, POLLIN, POLLOUT  # noqa: F401  they are part of the module
+
 from chips import world
-from uselect import POLLERR, POLLHUP, POLLIN, POLLOUT
 
 _STREAM_POLL = 3
 

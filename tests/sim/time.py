@@ -3,7 +3,7 @@
 gmtime, localtime and mktime are absent: their epoch (2000) is not this host's, and firmware keeps UTC itself.
 """
 
-import utime
+
 from chips import world
 
 _WRAP = 0x3FFFFFFF

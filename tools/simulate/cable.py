@@ -1,7 +1,7 @@
 """A USB serial cable: a simulated station's console on one end, a pseudo-terminal that a collector opens on the other.
 
-It does what cables do: bytes that nobody listens to are gone, a pulled plug hangs up the reader and takes the port's name
-away, the line has a baud rate and may have noise. It knows nothing of what the bytes mean.
+It does what cables do: bytes that nobody listens to are gone, a pulled plug hangs up the reader and takes the port's
+name away, the line has a baud rate and may have noise. It knows nothing of what the bytes mean.
 """
 
 import errno

@@ -1,7 +1,8 @@
-"""What a simulated chip runs: simulator, protocol and firmware, compiled as for a chip into build/, as far as they changed.
+"""What a simulated chip runs: simulator, protocol and firmware, compiled into build/ as far as they changed.
 
-Native: with viper for this PC. Not native: the viper decorators are stripped first (tests/sim/noviper.py), as a Mac with ARM needs, which
-has no native emitter. Without mpy-cross the sources themselves are laid out, and the station compiles them in its own heap.
+Native: with viper for this PC. Not native: the viper decorators are stripped first (tests/sim/noviper.py), as a Mac
+with ARM needs, which has no native emitter. Without mpy-cross the sources themselves are laid out, and the station
+compiles them in its own heap.
 """
 
 import os
@@ -32,7 +33,8 @@ def find_tool(name: str, variable: str) -> str | None:
 def find_micropython() -> str:
     found = find_tool("micropython", "MICROPYTHON")
     if found is None:
-        raise ToolMissing("no micropython here (PyPI has no wheel for this platform?): set MICROPYTHON=path to a unix port of 1.28 or newer")
+        raise ToolMissing("no micropython here (PyPI has no wheel for this platform?): "
+                          "set MICROPYTHON=path to a unix port of 1.28 or newer")
     return found
 
 

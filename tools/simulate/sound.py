@@ -1,9 +1,9 @@
 """Sounds for the simulated microphone: WAV files and physics, turned into what an INMP441 would put on the wire.
 
-The raw form is one channel of 32-bit little-endian slots at the sample rate with 24-bit samples left-justified in them. Full scale is a
-sine of 120 dB SPL (data sheet: -26 dBFS at 94 dB SPL, so one pascal is 297,000 counts of 24 bits). Here is the heavy
-arithmetic, because the simulated chip has 160 KB; it is not fit to judge a detector by beyond its first tests: propagation is a
-free field over hard ground.
+The raw form is one channel of 32-bit little-endian slots at the sample rate with 24-bit samples left-justified in them.
+Full scale is a sine of 120 dB SPL (data sheet: -26 dBFS at 94 dB SPL, so one pascal is 297,000 counts of 24 bits). Here
+is the heavy arithmetic, because the simulated chip has 160 KB; it is not fit to judge a detector by beyond its first
+tests: propagation is a free field over hard ground.
 """
 
 import math
@@ -20,13 +20,13 @@ SPEED_OF_SOUND_M_S = 343.0
 SELF_NOISE_COUNTS = FULL_SCALE / math.sqrt(2) * 10 ** (-87 / 20)  # noise floor, rms (table 1)
 DC_OFFSET_COUNTS = 900  # what is left after the chip's high-pass, as breakouts show it
 
-# kind -> (peak overpressure at 1 m in pascals, positive phase in ms, exponent of its decay with distance).
-# Small arms: muzzle blast of a rifle about 155 dB peak at 1 m. Explosions: cube-root scaling (Kinney and Graham) for 5 kg and 50 kg of TNT
-# in the acoustic limit. Orders of magnitude, honest about no more than that.
+# kind -> (peak overpressure times distance in Pa m, positive phase in ms). A rifle's muzzle blast: about 157 dB peak at
+# 1 m. Shell and bomb, 7 kg and 50 kg of TNT: the far field of Kinney and Graham's curves, 84 kPa m and 4.2 ms for a
+# kilogram, both growing as the cube root of the charge. Orders of magnitude, honest about no more than that.
 KINDS = {
-    "gunshot": (1100.0, 1.0, 1.1),
-    "artillery": (21000.0, 8.0, 1.1),
-    "explosion": (45000.0, 17.0, 1.1),
+    "gunshot": (1400.0, 0.5),
+    "artillery": (84e3 * 7 ** (1 / 3), 4.2 * 7 ** (1 / 3)),
+    "explosion": (84e3 * 50 ** (1 / 3), 4.2 * 50 ** (1 / 3)),
 }
 
 
@@ -53,7 +53,7 @@ def read_wav(path: pathlib.Path) -> tuple[list[float], int]:
 
 
 def resample(samples: list[float], rate: int, to_rate: int = RATE_HZ) -> list[float]:
-    """Band-limited to the lower of the two rates: windowed sinc, 16 zero crossings a side. Same rate: the same samples."""
+    """Band-limited to the lower rate: windowed sinc, 16 zero crossings a side. At the same rate nothing changes."""
     if rate == to_rate:
         return samples
     cutoff = min(1.0, to_rate / rate)
@@ -84,22 +84,23 @@ def _tap(offset: float, cutoff: float, reach: float) -> float:
 
 
 def synthesise(kind: str, distance_m: float, rate: int = RATE_HZ) -> list[float]:
-    """Pascals at a microphone 1.5 m above hard ground, from the first arrival on: a Friedlander pulse, its echo from the ground, the air."""
+    """Pascals 1.5 m above hard ground from the first arrival on: a Friedlander pulse, its echo, and the air."""
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}: choose one of {', '.join(sorted(KINDS))}")
     if distance_m < 1:
         raise ValueError("distance_m must be 1 or more")
-    peak_1m, phase_ms, decay = KINDS[kind]
+    strength_pa_m, phase_ms = KINDS[kind]
     source_m, microphone_m = 1.5, 1.5
     direct = math.hypot(distance_m, source_m - microphone_m)
     echo = math.hypot(distance_m, source_m + microphone_m)
     positive_s = phase_ms / 1000
     samples = [0.0] * int((12 * positive_s + 0.25) * rate)
-    for path, strength in ((direct, 1.0), (echo, 0.9)):
+    for path, reflected in ((direct, 1.0), (echo, 0.9)):
         delay_s = (path - direct) / SPEED_OF_SOUND_M_S
-        peak = strength * peak_1m / path**decay
-        # Air takes the high frequencies: about 0.03 dB a metre near 4 kHz, as one pole whose time constant grows with the path.
-        smooth = math.exp(-1 / (rate * (2e-5 + 1.5e-7 * path)))
+        peak = reflected * strength_pa_m / path
+        # Air takes high frequencies: 0.02 dB a metre at 4 kHz (ISO 9613-1, 20 C, 70 %), here one pole that falls with
+        # the path.
+        smooth = math.exp(-1 / (rate * (2e-5 + 2.2e-7 * path)))
         level = 0.0
         for n in range(len(samples)):
             t = n / rate - delay_s
@@ -118,8 +119,8 @@ def encode(samples: list[float], counts: float) -> bytes:
 
 
 def noise(seed: int, ambient_db_spl: float, seconds: float = 8.0) -> bytes:
-    """A quiet place in raw form: wind and far traffic (falling 3 dB an octave, by P. Kellet's three poles) over the chip's own
-    noise and offset.
+    """A quiet place in raw form: wind and far traffic (falling 3 dB an octave, by P. Kellet's three poles) over the
+    chip's own noise and offset.
 
     It is played round and round, so its end is blended into its beginning: a seam would click like a far shot.
     """
@@ -138,4 +139,5 @@ def noise(seed: int, ambient_db_spl: float, seconds: float = 8.0) -> bytes:
     mean = sum(pink) / count
     rms = math.sqrt(sum((value - mean) ** 2 for value in pink) / count)
     ambient = COUNTS_PER_PASCAL * 2e-5 * 10 ** (ambient_db_spl / 20) / rms
-    return encode([DC_OFFSET_COUNTS + (value - mean) * ambient + rng.gauss(0.0, SELF_NOISE_COUNTS) for value in pink], 1.0)
+    chip = [DC_OFFSET_COUNTS + rng.gauss(0.0, SELF_NOISE_COUNTS) for _ in pink]
+    return encode([(value - mean) * ambient + own for value, own in zip(pink, chip, strict=True)], 1.0)

@@ -1,7 +1,7 @@
-"""One simulated station: the real firmware under MicroPython on modelled chips, its cable, and the hand that disturbs it.
+"""One simulated station: the real firmware on modelled chips, its cable, and the hand that disturbs it.
 
-Builds what the chip would run (compiled, as on the chip), starts the process, plays the part of the reset line and of a watchdog that
-no software can hold back, and passes commands to the chip models. It never looks into the firmware.
+Builds what the chip would run (compiled, as on the chip), starts the process, plays the part of the reset line and of a
+watchdog that no software can hold back, and passes commands to the chip models. It never looks into the firmware.
 
     .venv/bin/python -m simulate.station boards/esp32-devkit.toml run/alpha      (PYTHONPATH=tools)
 """
@@ -25,8 +25,8 @@ from simulate import sound
 from simulate.cable import Cable, Noise
 from simulate.device import BUILD, find_micropython, prepare_device_tree
 
-MODELS_ROOM_BYTES = 96 << 10  # more than the chip models take; boot.py puts what is left of it out of the firmware's reach
-BARE_BYTES = 2976  # of -X heapsize=160K, a bare interpreter has 160,864 bytes free: the collector's tables and its own start
+MODELS_ROOM_BYTES = 96 << 10  # more than the chip models take; boot.py puts the rest of it out of the firmware's reach
+BARE_BYTES = 2976  # a bare interpreter takes these: of -X heapsize=160K it leaves 160,864 bytes free
 RESET_SIGNALS = {signal.SIGUSR1, signal.SIGUSR2}  # how a simulated chip resets itself; anything else is an end
 POWER_ON = 1
 WATCHDOG_RESET = 3
@@ -47,11 +47,13 @@ def _cached(name: str, make: Callable[[], bytes]) -> pathlib.Path:
 
 def wav_sound(path: pathlib.Path) -> pathlib.Path:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return _cached(f"wav-{digest}.raw", lambda: sound.encode(sound.resample(*sound.read_wav(path)), sound.FULL_SCALE + 1))
+    return _cached(f"wav-{digest}.raw",
+                   lambda: sound.encode(sound.resample(*sound.read_wav(path)), sound.FULL_SCALE + 1))
 
 
 def synthetic_sound(kind: str, distance_m: float) -> pathlib.Path:
-    return _cached(f"{kind}-{distance_m:g}m.raw", lambda: sound.encode(sound.synthesise(kind, distance_m), sound.COUNTS_PER_PASCAL))
+    return _cached(f"{kind}-{distance_m:g}m.raw",
+                   lambda: sound.encode(sound.synthesise(kind, distance_m), sound.COUNTS_PER_PASCAL))
 
 
 def quiet_place(ambient_db_spl: float) -> pathlib.Path:
@@ -61,25 +63,28 @@ def quiet_place(ambient_db_spl: float) -> pathlib.Path:
 class SimulatedStation:
     """`directory` keeps the flash image and everything else; a station built again on it finds its flash as it left it.
 
-    `app_folder` holds the main.py to run instead of the firmware's. `extra` goes to boot.py: fix_s, lat_e7, lon_e7, alt_m,
-    noise and muffled (raw files instead of the quiet place).
+    `app_folder` holds the main.py to run instead of the firmware's. `extra` goes to boot.py: fix_s, lat_e7, lon_e7,
+    alt_m, noise and muffled (raw files instead of the quiet place).
     """
 
-    def __init__(self, board_file: pathlib.Path, directory: pathlib.Path, name: str, clock: str = "real", *, ppm: int = 0,
-                 utc_us: int | None = None, script: pathlib.Path | None = None, line_noise: Noise | None = None,
-                 baud: int | None = 115200, native: bool | None = None, heap_bytes: int = 224 << 10, ambient_db_spl: float = 42.0,
-                 app_folder: pathlib.Path | None = None, **extra: object):
+    def __init__(self, board_file: pathlib.Path, directory: pathlib.Path, name: str, clock: str = "real", *,
+                 ppm: int = 0, utc_us: int | None = None, script: pathlib.Path | None = None,
+                 line_noise: Noise | None = None,
+                 baud: int | None = 115200, native: bool | None = None, heap_bytes: int = 224 << 10,
+                 ambient_db_spl: float = 42.0, app_folder: pathlib.Path | None = None, **extra: object):
         self.board = boards.load(pathlib.Path(board_file))
         self.directory, self.name, self.clock = pathlib.Path(directory).resolve(), name, clock
         self.directory.mkdir(parents=True, exist_ok=True)
         self.events: deque[list[str]] = deque(maxlen=1000)  # what the chips reported
         self.resets = 0
         self._settings = {"clock": clock, "ppm": ppm, "uid": hashlib.sha256(name.encode()).hexdigest()[:12], **extra}
-        if utc_us is not None:
-            self._settings["utc_us"] = utc_us
+        # True UTC at the next power-on where time is virtual; where it is real, its difference from the host's.
+        host_us = time.time_ns() // 1000
+        self.utc_us = (host_us if utc_us is None else utc_us) - (0 if clock == "virtual" else host_us)
         if script is not None:
             self._settings["script"] = pathlib.Path(script).resolve()
-        self._native, self._heap_bytes, self._ambient_db_spl, self._app_folder = native, heap_bytes, ambient_db_spl, app_folder
+        self._native, self._heap_bytes = native, heap_bytes
+        self._ambient_db_spl, self._app_folder = ambient_db_spl, app_folder
         self._environment: dict[str, str] = {}  # what the hand did and a reset does not undo
         self._process: subprocess.Popen[bytes] | None = None
         self._minder: threading.Thread | None = None
@@ -124,7 +129,7 @@ class SimulatedStation:
         self._minder.start()
 
     def kill(self) -> None:
-        """Cut the power: the process is gone this instant. `start()` powers it on again; the cable stays where it is."""
+        """Cut the power: the process is gone this instant. `start()` powers it on again; the cable stays plugged."""
         with self._power:
             self._ending = True
             if self._process is not None:
@@ -174,14 +179,15 @@ class SimulatedStation:
                         return event
                 left = end - time.monotonic()
                 if left <= 0:
-                    raise TimeoutError(f"station {self.name}: no {' '.join(words)!r} within {timeout:g} s; see {self.directory}/log")
+                    raise TimeoutError(f"station {self.name}: no {' '.join(words)!r} within {timeout:g} s; "
+                                       f"see {self.directory}/log")
                 self._changed.wait(left)
 
     def _launch(self, cause: int) -> None:
         control = self.directory / "control"
         control.write_text("".join(line + "\n" for line in self._environment.values()))
-        arguments = {**self._settings, "board": self.directory / "board", "flash": self.directory / "flash.img",
-                     "control": control, "cause": cause, "parent": 1,
+        arguments = {**self._settings, "utc_us": self.utc_us, "board": self.directory / "board",
+                     "flash": self.directory / "flash.img", "control": control, "cause": cause, "parent": 1,
                      "heap_free": self._heap_bytes - BARE_BYTES}
         command = [find_micropython(), "-X", f"heapsize={self._heap_bytes + MODELS_ROOM_BYTES}", "-m", "boot",
                    *[f"{key}={value}" for key, value in arguments.items()]]
@@ -190,8 +196,9 @@ class SimulatedStation:
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CONSOLE_BUFFER)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CONSOLE_BUFFER)
         try:
-            self._process = subprocess.Popen(command, cwd=self.directory, env={**os.environ, "MICROPYPATH": self._path}, stdin=stdin,
-                                             stdout=theirs, stderr=subprocess.PIPE, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, cwd=self.directory, env={**os.environ, "MICROPYPATH": self._path}, stdin=stdin, stdout=theirs,
+                stderr=subprocess.PIPE, start_new_session=True)
         finally:
             os.close(stdin)
             theirs.close()
@@ -243,6 +250,8 @@ class SimulatedStation:
                             timeout_s = int(words[2]) / 1000 * 1.25 + 1.0  # feeds are reported at most every eighth
                     elif words[1] == "reset":
                         cause = int(words[2])
+                        if self.clock == "virtual":
+                            self.utc_us = int(words[3])
                     if words[1] != "fed":
                         self._happened(words[1:])
 
@@ -253,8 +262,9 @@ class SimulatedStation:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run one simulated station until Ctrl-C; open its port with any terminal program.",
-                                     epilog="example: PYTHONPATH=tools .venv/bin/python -m simulate.station boards/esp32-devkit.toml run/alpha")
+    parser = argparse.ArgumentParser(
+        description="Run one simulated station until Ctrl-C; open its port with any terminal program.",
+        epilog="example: PYTHONPATH=tools .venv/bin/python -m simulate.station boards/esp32-devkit.toml run/alpha")
     parser.add_argument("board", type=pathlib.Path)
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--clock", choices=("real", "virtual"), default="real")
@@ -263,14 +273,15 @@ def main() -> int:
     parser.add_argument("--not-native", action="store_true", help="without viper, as on a Mac with ARM")
     args = parser.parse_args()
     try:
-        station = SimulatedStation(args.board, args.directory, args.directory.name, args.clock, ppm=args.ppm, app_folder=args.app,
-                                   native=False if args.not_native else None)
+        station = SimulatedStation(args.board, args.directory, args.directory.name, args.clock, ppm=args.ppm,
+                                   app_folder=args.app, native=False if args.not_native else None)
     except boards.BoardError as error:
         print(error, file=sys.stderr)
         return 1
     try:
         station.start()
-        print(f"console: {station.port}\ncommands: lines into standard input, such as: play_synth gunshot 100, tamper open, mic muffled")
+        print(f"console: {station.port}")
+        print("lines into standard input are commands, such as: play_synth gunshot 100, tamper open, mic muffled")
         for line in sys.stdin:
             words = line.split()
             if words[:1] == ["play_synth"]:

@@ -1,18 +1,19 @@
-"""What the experimenter does to the world, one line a command, from a file that others append to or from a timed script.
+"""What the experimenter does to the world: a line a command, from a file that grows or from a timed script.
 
     play PATH GAIN_Q8 [UTC_US]    a sound reaches the microphone now, or at that true UTC; gain 256 is as recorded
     tamper open|closed            battery MILLIVOLTS            gnss on|off
-    mic ok|muffled|cut            time +SECONDS                 (moves true UTC, as a spoofed sky would)
+    mic ok|muffled|cut            time SECONDS                  (adds to true UTC, as a spoofed sky would)
 
-A script line has virtual milliseconds since power-on before the command. What happens is reported on standard error, which
-is the simulator's: lines that start with `~`.
+A script line has virtual milliseconds since power-on before the command. What happens is reported on standard error,
+which is the simulator's: lines that start with `~`.
 """
 
 import sys
 
 import uselect
-from chips import world
 from micropython import const
+
+from chips import world
 
 _LOOK_EVERY_US = const(20000)
 _LOOK_EVERY_VIRTUAL_US = const(1000000)

@@ -1,13 +1,13 @@
 """INMP441 microphone, as its data sheet (DS-INMP441-00 rev. 1.1) has it, in front of a sound field kept in files.
 
-On the wire: 24 bits, two's complement, left-justified in a 32-bit slot whose last byte is zero. Sound files hold just that,
-little endian, one channel, at the sample rate; the launcher makes them. `noise_path` is the quiet field with the chip's own
-noise in it, played round and round; sounds are added to it and clip at full scale.
+On the wire: 24 bits, two's complement, left-justified in a 32-bit slot whose last byte is zero. Sound files hold just
+that, little endian, one channel, at the sample rate; the launcher makes them. `noise_path` is the quiet field with the
+chip's own noise in it, played round and round; sounds are added to it and clip at full scale.
 """
 
-import uctypes
 from array import array
 
+import uctypes
 from micropython import const
 
 _SILENT_CLOCKS = const(1 << 18)  # "becomes operational 2^18 clock cycles after power-up"
@@ -21,7 +21,8 @@ _BLOCK = const(256)
 
 @micropython.viper
 def _mix(into: ptr32, sound: ptr32, samples: int, gain_q8: int, offset: int):
-    # Works on 24-bit values. The double shift makes a 32-bit load signed where viper loads it unsigned, and changes nothing elsewhere.
+    # Works on 24-bit values. The double shift makes a 32-bit load signed where viper loads it unsigned, and changes
+    # nothing elsewhere.
     for i in range(samples):
         a = ((int(into[i]) << 32) >> 32) >> 8
         b = ((int(sound[i]) << 32) >> 32) >> 8
@@ -77,7 +78,7 @@ class Inmp441:
         self._position = first + len(into) // 4
 
     def sample(self, into, first):
-        """The bytes of samples `first` and following, counted from the first frame clock, into a memoryview of whole samples."""
+        """Samples number `first` (the first frame clock's is 0) and following, into a memoryview of whole samples."""
         at = 0
         while at < len(into):
             count = min(_BLOCK, (len(into) - at) // 4)

@@ -1,12 +1,13 @@
-"""u-blox NEO-M8 receiver as it leaves the factory: NMEA 4.0 at 9600 baud, one epoch a second, time pulse on PPS once it has a fix.
+"""u-blox NEO-M8 receiver as it leaves the factory: NMEA 4.0 at 9600 baud, one epoch a second, PPS with a fix.
 
-From the M8 protocol specification and data sheet: time and position fields empty and status V before the fix; the talker is GN
-when several systems are in use; PPS rises on the second and stays up 100 ms, and is still without a fix. The sentences of a
-second follow it by 100 to 300 ms. Commands written to it are ignored.
+From the M8 protocol specification and data sheet: time and position fields empty and status V before the fix; the
+talker is GN when several systems are in use; PPS rises on the second and stays up 100 ms, and is still without a fix.
+The sentences of a second follow it by 100 to 300 ms. Commands written to it are ignored.
 """
 
-from chips import world
 from micropython import const
+
+from chips import world
 
 _SECOND_US = const(1000000)
 _PULSE_US = const(100000)
@@ -90,5 +91,7 @@ class NeoM8:
                 "GNGSA,A,3,02,05,07,13,15,30,,,,,,,1.52,0.84,1.27",
             )
         else:
-            sentences = ("GNRMC,,V,,,,,,,,,,N", "GNGGA,,,,,,0,00,99.99,,,,,,", "GNGSA,A,1,,,,,,,,,,,,,99.99,99.99,99.99")
+            sentences = (
+                "GNRMC,,V,,,,,,,,,,N", "GNGGA,,,,,,0,00,99.99,,,,,,", "GNGSA,A,1,,,,,,,,,,,,,99.99,99.99,99.99"
+            )
         self.send("".join([_checked(s) for s in sentences]).encode(), due_us)

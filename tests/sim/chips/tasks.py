@@ -4,7 +4,6 @@ Stands in for `_asyncio` and behaves as it does, with a list in order of time fo
 """
 
 import sys
-
 from time import ticks_diff, ticks_ms
 
 

@@ -1,8 +1,8 @@
 """The world outside the chip: true time, the crystal that misses it, what hangs on which pin, and what happens next.
 
-Two clocks. `now_us()` is true time since power-on; sky, sound and switches follow it. `ticks_us()` is what the station's crystal
-counts, `ppm` fast; sampling, baud rates and the watchdog follow that one. Real mode reads the host's clock. Virtual mode
-moves only when somebody waits (`step`), or by a microsecond a reading so that a busy loop ends.
+Two clocks. `now_us()` is true time since power-on; sky, sound and switches follow it. `ticks_us()` is what the
+station's crystal counts, `ppm` fast; sampling and the watchdog follow that one. Real mode reads the host's clock.
+Virtual mode moves only when somebody waits (`step`), or by a microsecond a reading so that a busy loop ends.
 
 Not here: anything a chip does. Chips schedule themselves with `at()`.
 """
@@ -30,12 +30,12 @@ _busy = False
 _SPIN_US = const(1500)
 
 
-def begin(clock_is_virtual, crystal_ppm, utc_us=None):
-    """Power-on. True UTC is the host's where none is given."""
+def begin(clock_is_virtual, crystal_ppm, utc_us):
+    """Power-on. In real mode `utc_us` is how far true UTC is from the host's, in virtual mode it is true UTC itself."""
     global virtual, ppm, utc_start_us, _origin_us
     virtual, ppm = clock_is_virtual, crystal_ppm
     _origin_us = utime.ticks_us()
-    utc_start_us = utime.time_ns() // 1000 if utc_us is None else utc_us
+    utc_start_us = utc_us if virtual else utime.time_ns() // 1000 + utc_us
 
 
 def now_us():
@@ -47,8 +47,8 @@ def now_us():
 
 
 def stop(signal, why):
-    """The process ends at once by a signal, as a chip stops: no `finally`, nothing flushed. The launcher starts it again."""
-    print("~ reset", why, file=sys.stderr)
+    """The process ends at once, as a chip stops: no `finally`, nothing flushed. The launcher starts it again."""
+    print("~ reset", why, utc_us(now_us()), file=sys.stderr)
     while True:
         os.system("kill -%s $PPID" % signal)
 
@@ -109,8 +109,9 @@ def _run_due():
 
 
 def step(limit_us):
-    """Towards the next thing to happen, or true time `limit_us` if that is sooner. Returns the milliseconds of host time that the
-    caller may sleep, in whichever way it likes, before it comes again; none in virtual time, which is simply moved."""
+    """Towards the next thing to happen, or true time `limit_us` if that is sooner. Returns the milliseconds of host
+    time that the caller may sleep, in whichever way it likes, before it comes again; none in virtual time, which is
+    simply moved."""
     global _virtual_us
     due_us = min(_agenda[0][0], limit_us) if _agenda else limit_us
     if not virtual:
