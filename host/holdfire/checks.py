@@ -13,7 +13,7 @@ from holdfire_protocol import cbor, cose, fields, record, schema
 from . import ed25519_strict, times
 from .config import Settings
 from .registry import Registry, Station
-from .verify import Verified, check_time
+from .verify import Verified, check_date
 
 _DEFAULTS = Settings()  # third parties check by the defaults, not by the settings of whoever they check
 FUTURE_TOLERANCE_US = _DEFAULTS.future_tolerance_s * 1_000_000
@@ -105,7 +105,7 @@ def _time(verified: Verified, now_us: int) -> Step:
     source, utc_us, _ = verified.time
     if source == fields.TIME_NONE:
         return Step("time", True, "the station says that it did not know the time: nothing to contradict")
-    wrong = check_time(verified, now_us, 0, FUTURE_TOLERANCE_US, PAST_TOLERANCE_US, None)
+    wrong = check_date(verified, now_us, 0, FUTURE_TOLERANCE_US, PAST_TOLERANCE_US)
     if wrong:
         return Step("time", False, wrong)
     enrolled, now = times.text(verified.station.enrolled_at_us, 0), times.text(now_us, 0)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,8 @@ GOOD = "green"
 BAD = "bold red"
 WARN = "yellow"
 DIM = "dim"
+_GAP = 2  # between columns
+_FOLDED = 12  # the least width of a column that folds
 
 
 @dataclass(frozen=True)
@@ -53,27 +56,53 @@ def is_terminal(stream: TextIO | None = None) -> bool:
     return (stream or sys.stdout).isatty()
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell | str]], empty: str) -> None:
-    """A Rich table on a terminal, or `empty`; a header and tab-separated lines when piped."""
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell | str]],
+    empty: str,
+    optional: Sequence[str] = (),
+    folding: Sequence[str] = (),
+) -> None:
+    """A Rich table on a terminal, or `empty`; a header and tab-separated lines when piped.
+
+    On a narrow terminal the `optional` columns go, first ones first, then the `folding` ones take more lines. A pipe
+    gets everything.
+    """
     listed = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
     if not is_terminal():
         print("\t".join(columns))
         for row in listed:
             print("\t".join(clean(cell.text) for cell in row))
         return
+    console = console_for()
     if not listed:
-        console_for().print(Text(empty, style=DIM))
+        console.print(Text(empty, style=DIM))
         return
-    console_for().print(rich_table(columns, listed), soft_wrap=False)
+    widths = {
+        column: max(cell_len(column), *(cell_len(clean(row[i].text)) for row in listed)) + _GAP
+        for i, column in enumerate(columns)
+    }
+    hidden = _too_wide(widths, optional, console.width + _GAP)
+    shown = [column for column in columns if column not in hidden]
+    # Times and hashes are copied by hand: they stay whole where the folding columns leave them room.
+    whole = sum(min(widths[c], _FOLDED) if c in folding else widths[c] for c in shown) <= console.width + _GAP
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    for column in shown:
+        table.add_column(Text(column), overflow="fold", no_wrap=whole and column not in folding)
+    for row in listed:
+        cells = [cell for column, cell in zip(columns, row, strict=True) if column in shown]
+        table.add_row(*(Text(clean(cell.text), style=cell.style) for cell in cells))
+    console.print(table, soft_wrap=False)
+    if hidden:
+        console.print(Text(f"not shown on this narrow terminal: {', '.join(hidden)}", style=DIM))
 
 
-def rich_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(Text(column), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(clean(cell.text), style=cell.style) for cell in row))
-    return table
+def _too_wide(widths: dict[str, int], optional: Sequence[str], room: int) -> Sequence[str]:
+    """As many of `optional`, from its beginning, as must go for the rest to fit."""
+    for count in range(len(optional)):
+        if sum(widths.values()) - sum(widths[column] for column in optional[:count]) <= room:
+            return optional[:count]
+    return optional
 
 
 def print_json(rows: Iterable[dict[str, Any]]) -> None:
@@ -95,11 +124,18 @@ def print_report(sections: Iterable[Section]) -> None:
             console.print(Text(f"  {clean(label):<{width}}  ", style=DIM) + Text(clean(cell.text), style=cell.style))
 
 
+def ago(seconds: float) -> str:
+    """How long ago, in one unit: for tables, where the order of magnitude tells."""
+    whole = int(seconds)
+    if whole < 0:
+        return "in the future"
+    unit, size = next(((u, s) for u, s in (("d", 86400), ("h", 3600), ("min", 60)) if whole >= s), ("s", 1))
+    return f"{whole // size} {unit} ago"
+
+
 def age(seconds: float) -> str:
     """A span of time in one or two units, as people say it."""
     whole = int(seconds)
-    if whole < 0:
-        return f"{age(-whole)} ahead"
     for unit, size, below, below_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
         if whole >= size:
             rest = whole % size // below_size

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from holdfire import cli, output, times
-from holdfire.commands import collect, common
+from holdfire.commands import collect, common, stations
 from holdfire.errors import REASONS, UsageError
 from holdfire.events import KINDS, Event
 from holdfire.registry import Registry
@@ -206,6 +206,23 @@ def test_a_terminal_gets_a_table_and_colour_and_a_pipe_gets_neither(base):
     assert b"\x1b[" in shown and b"\t" not in shown and b"Ridge north" in shown
 
 
+def test_a_narrow_terminal_loses_the_optional_columns_first(base, monkeypatch):
+    monkeypatch.setattr(output, "is_terminal", lambda: True)
+
+    def header(columns):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        written = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", written)
+        assert cli.main(["stations"]) == 0
+        return written.getvalue().splitlines()[0].split("  "), written.getvalue()
+
+    wide, _ = header(200)
+    assert [column.strip() for column in wide if column.strip()] == list(stations.COLUMNS)
+    narrow, text = header(110)
+    assert "kid" not in narrow and "Ridge north" in text and "OVERDUE" in text
+    assert "not shown on this narrow terminal: kid" in text
+
+
 def test_nothing_from_outside_can_move_the_cursor_or_forge_a_line(base, capsys):
     with sqlite3.connect(base.deployment.database_path) as db:
         db.execute("UPDATE records SET port = ?", ("\x1b[2J\rport\nBridge\tfake",))
@@ -335,8 +352,11 @@ def test_times_as_people_write_them():
 
 
 def test_words_for_ages_and_runs():
-    assert [output.age(s) for s in (0, 59.9, 60, 61, 3600, 90_061, -5)] == [
-        "0 s", "59 s", "1 min", "1 min 1 s", "1 h", "1 d 1 h", "5 s ahead",
+    assert [output.age(s) for s in (0, 59.9, 60, 61, 3600, 90_061)] == [
+        "0 s", "59 s", "1 min", "1 min 1 s", "1 h", "1 d 1 h",
+    ]  # fmt: skip
+    assert [output.ago(s) for s in (-2, 0, 59.9, 61, 7300, 90_061)] == [
+        "in the future", "0 s ago", "59 s ago", "1 min ago", "2 h ago", "1 d ago",
     ]  # fmt: skip
     assert output.ranges([(1, 1), (3, 9)]) == "1, 3 to 9"
     assert output.ranges([(n, n) for n in range(9)]).endswith("5, and 3 more runs")

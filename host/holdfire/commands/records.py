@@ -28,6 +28,8 @@ EXAMPLES = (
     "holdfire records --follow",
 )
 COLUMNS = ("time", "±", "station", "seq", "what", "chain", "hash")
+OPTIONAL = ("±",)
+FOLDING = ("what", "chain")
 KINDS = {"impulse": HAS_IMPULSE, "tamper": HAS_TAMPER, "status": HAS_STATUS, "restart": 0}
 LINK_STYLES = {CONTIGUOUS: GOOD, BROKEN: BAD}
 _POLL_S = 0.5
@@ -62,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print_json(as_json(row, named, registry) for row, named in found)
         else:
-            print_table(COLUMNS, (cells(row, named, registry) for row, named in found), "no such record")
+            rows = (cells(row, named, registry) for row, named in found)
+            print_table(COLUMNS, rows, "no such record", OPTIONAL, FOLDING)
         return 0
     last_id = 0
     for row, named in reversed(found):

@@ -20,6 +20,8 @@ EXAMPLES = (
     "holdfire refusals --totals",
 )
 COLUMNS = ("last seen", "times", "reason", "station", "seq", "port", "why", "hash")
+OPTIONAL = ("seq", "port", "times")
+FOLDING = ("why",)
 HARMLESS = ("replay", "damaged")  # a lost beacon, a noisy line: expected, and counted all the same
 
 
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_json(row, registry) for row in found)
     else:
-        print_table(COLUMNS, (_cells(row, registry) for row in found), "nothing was refused")
+        print_table(COLUMNS, (_cells(row, registry) for row in found), "nothing was refused", OPTIONAL, FOLDING)
     return 0
 
 

@@ -8,7 +8,7 @@ import argparse
 from typing import Any
 
 from .. import show, times
-from ..output import BAD, DIM, GOOD, WARN, Cell, age, print_json, print_table, ranges
+from ..output import BAD, DIM, GOOD, WARN, Cell, age, ago, print_json, print_table, ranges
 from ..views import StationView, plain
 from . import common
 
@@ -19,6 +19,8 @@ EXAMPLES = (
 )
 COLUMNS = ("station", "kid", "heard", "last", "chain to", "missing", "boot", "self-test", "battery", "floor", "clock",
            "refusals")  # fmt: skip
+OPTIONAL = ("kid", "boot", "clock", "floor", "battery")
+FOLDING = ("heard", "missing", "self-test", "refusals")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_json(station, now_us) for station in found)
     else:
-        print_table(COLUMNS, (row(station, now_us) for station in found), "no station is enrolled: holdfire enrol PORT")
+        rows = (row(station, now_us) for station in found)
+        print_table(COLUMNS, rows, "no station is enrolled: holdfire enrol PORT", OPTIONAL, FOLDING)
     return 0
 
 
@@ -46,7 +49,7 @@ def row(view: StationView, now_us: int) -> list[Cell]:
     if not view.records:
         return [*start, Cell("never", WARN), *[Cell("-")] * (len(COLUMNS) - 4), refusals]
     late_s = view.overdue_s(now_us)
-    heard = f"{age((now_us - view.received_at_us) / 1e6)} ago"
+    heard = ago((now_us - view.received_at_us) / 1e6)
     whole = view.contiguous_seq == view.last_seq
     missing = Cell(ranges(view.missing), BAD) if view.missing else Cell("none", GOOD)
     assert view.time is not None
