@@ -1,23 +1,25 @@
-"""Verifies every signed vector and prints the outcome: on CPython with the host's verifier, on MicroPython with ours.
+"""Verifies signed messages: on CPython with the host's verifier, on MicroPython with the chip's.
 
-Not a test by itself: test_record_signatures.py compares the two.
+Each line of the input file is `record` or `beacon`, a public key, a network id and a message, in hex. Prints an outcome
+for each. Not a test by itself: test_record_signatures.py compares.
 """
 
 import gc
-import json
 import sys
 
-from holdfire_protocol import cose, fields, record
-
-if sys.implementation.name == "micropython":
+if sys.implementation.name == "micropython":  # first: its workspace is the largest piece that anything here needs
     from holdfire_station.crypto import InvalidSignature, verify
 else:
     from holdfire.ed25519_strict import InvalidSignature, verify
 
+from holdfire_protocol import cose, fields, record
 
-def outcome(message, public, aad, network):
+AAD = {"record": fields.AAD_RECORD, "beacon": fields.AAD_BEACON}
+
+
+def outcome(kind, public, network, message):
     try:
-        record.verify1(message, public, aad, network, verify)
+        record.verify1(message, public, AAD[kind], network, verify)
         return "valid"
     except InvalidSignature:
         return "InvalidSignature"
@@ -25,24 +27,9 @@ def outcome(message, public, aad, network):
         return "CoseError"
 
 
-def main(folder):
-    for name, who, aad in (("record", "station", fields.AAD_RECORD), ("beacon", "collector", fields.AAD_BEACON)):
-        with open(folder + "/" + name + ".json") as lines:
-            part = None
-            for text in lines:
-                if text.startswith(' "network"'):
-                    network = bytes.fromhex(json.loads(text.strip().rstrip(",").split(": ", 1)[1]))
-                elif text.startswith(' "%s"' % who):
-                    own = json.loads(text.strip().rstrip(",").split(": ", 1)[1])["public_key"]
-                elif text.startswith(' "'):
-                    part = text.split('"')[1]
-                elif text.startswith("  ") and part != "bad_payloads":
-                    vector = json.loads(text.strip().rstrip(","))
-                    key = bytes.fromhex(vector.get("public_key", own))
-                    got = outcome(bytes.fromhex(vector["message"]), key, aad, network)
-                    right = got == vector.get("error", "valid")
-                    print(name, vector["name"], got, "" if right else "WRONG")
-                    gc.collect()
-
-
-main(sys.argv[1])
+gc.collect()
+with open(sys.argv[1]) as lines:
+    for text in lines:
+        kind, *parts = text.split()
+        print(outcome(kind, *[bytes.fromhex(part) for part in parts]))
+        gc.collect()

@@ -1,4 +1,4 @@
-"""PyPI `cwt`, a COSE implementation that shares no code with ours, verifies our records; its own we take if canonical."""
+"""PyPI `cwt`, a COSE implementation that shares no code with ours: it verifies our records; we take its own."""
 
 import cbor2
 import pytest

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holdfire_protocol import cbor, cose, fields, frame, line, record
+from holdfire_protocol import cbor, cose, fields, frame, line, record, schema
 from tests.both import interpreters
 from tests.both import protocol_strategies as draw
 from tests.mpy import run_micropython
@@ -169,12 +169,38 @@ def test_what_would_be_refused_is_not_encoded():
              "observations": [impulse] * 16}
     with pytest.raises(record.FieldError, match="allowed 938: say less"):
         record.encode_record(named)
-    for key in ((1, 2), "text", None):
+    deep = 1
+    for _ in range(cbor.MAX_DEPTH + 1):
+        deep = [deep]
+    unsayable = (True, None, 1.0, "text", {(1, 2): 1}, {"text": 1}, {None: 1}, {True: 1}, 1 << 64, -(1 << 64) - 1, deep)
+    for value in unsayable:
         with pytest.raises(cbor.CborError):
-            cbor.encode({key: 1})
+            cbor.encode(value)
+    assert cbor.decode(cbor.encode(deep[0])) == deep[0]
     for kid, payload, signature in ((7, 1, 64), (8, 939, 64), (8, 1, 63)):
         with pytest.raises(cose.CoseError):
             cose.join(bytes(kid), bytes(payload), bytes(signature))
+
+
+def test_what_only_equals_an_integer_is_refused_in_fields():
+    """A host may decode with a library that knows true and 1.0; both equal 1 as a value and as a key."""
+    tamper = {1: 2, 2: 0, 3: 0, 4: 1}
+    packed = {1: 1, 2: bytes(32), 3: 1, 4: [0, 0, fields.U32], 5: 0, 7: [tamper]}
+    assert schema.unpack(fields.RECORD, packed)["seq"] == 1
+
+    def refused(changed):
+        with pytest.raises(schema.FieldError):
+            schema.unpack(fields.RECORD, changed)
+
+    for one in (True, 1.0):
+        refused({**packed, 1: one})
+        refused({one if key == 1 else key: value for key, value in packed.items()})
+        refused({**packed, 4: [one, fields.UTC_MIN_US, 0]})
+        refused({**packed, 7: [{**tamper, 4: one}]})
+        impulse = {1: one, **{row[0]: b"x" if row[2] == fields.BYTES else row[3] for row in fields.IMPULSE_ROWS[1:]}}
+        refused({**packed, 7: [impulse]})
+        with pytest.raises(schema.FieldError, match="kind: unknown kind"):
+            schema.unpack(fields.OBSERVATION, impulse)
 
 
 @functools.cache

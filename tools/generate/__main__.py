@@ -13,11 +13,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 REPO = HERE.parent.parent
 
 
-def outputs() -> dict[pathlib.Path, str]:
-    """Every generated file and what it should hold."""
+def outputs(names: list[str]) -> dict[pathlib.Path, str]:
+    """Every generated file of the named generators, or of all, and what it should hold."""
     wanted: dict[pathlib.Path, str] = {}
-    for path in sorted(HERE.glob("[a-z]*.py")):
-        module = importlib.import_module(f"generate.{path.stem}")
+    for name in names or sorted(path.stem for path in HERE.glob("[a-z]*.py")):
+        module = importlib.import_module(f"generate.{name}")
         if hasattr(module, "outputs"):
             wanted.update(module.outputs())
     return wanted
@@ -27,12 +27,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/generate", description=__doc__,
                                      epilog="example: .venv/bin/python tools/generate --check",
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="modules beside this file to run (default: all)")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file differs")
     args = parser.parse_args()
     for folder in ("host", "protocol", "tools", "."):
         sys.path.insert(0, str(REPO / folder))
     stale = 0
-    for path, text in outputs().items():
+    for path, text in outputs(args.names).items():
         if path.exists() and path.read_text() == text:
             continue
         stale += 1

@@ -68,8 +68,8 @@ def records() -> dict:
         "check under; `code` is the refusal reason (SPEC.md section 15).",
         **KEYS,
         "good": [_good(name, why, STATION.record(named), named) for name, why, named in accepted],
-        "bad_payloads": _cbor_faults(base) + _field_faults(fields.RECORD, base) + _record_rules(small),
         "bad_messages": _signature_faults(samples.ALERT_MESSAGE, STATION, fields.AAD_RECORD, fields.AAD_BEACON),
+        "bad_payloads": _cbor_faults(base) + _field_faults(fields.RECORD, base) + _record_rules(small),
     }
 
 
@@ -92,6 +92,7 @@ def beacons() -> dict:
         "about": "Signed beacons (SPEC.md section 11), as record.json.",
         **KEYS,
         "good": [_good(name, why, COLLECTOR.beacon(named), named) for name, why, named in accepted],
+        "bad_messages": _signature_faults(samples.BEACON_MESSAGE, COLLECTOR, fields.AAD_BEACON, fields.AAD_RECORD),
         "bad_payloads": _field_faults(fields.BEACON, base)
         + [
             _refused(
@@ -101,7 +102,6 @@ def beacons() -> dict:
                 _swap(schema.pack(fields.BEACON, base), 2, [fields.TIME_HOST, fields.UTC_MIN_US - 1, 0]),
             )
         ],
-        "bad_messages": _signature_faults(samples.BEACON_MESSAGE, COLLECTOR, fields.AAD_BEACON, fields.AAD_RECORD),
     }
 
 
