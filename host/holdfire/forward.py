@@ -8,6 +8,7 @@ forms are the same CloudEvents 1.0 object, and carry the signed record itself: n
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import random
@@ -83,7 +84,7 @@ class Forwarder:
         self._settings = settings
         self._tell = tell
         self._stalled = ""
-        self._finishing = False
+        self._finishing = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled, or after `finish` until what is under way is through."""
@@ -91,14 +92,14 @@ class Forwarder:
 
     def finish(self) -> None:
         """The collector is stopping: end in order, if that is quickly done."""
-        self._finishing = True
+        self._finishing.set()
         self.more.set()
 
     async def _note_stalled(self, error: str) -> None:
         if error != self._stalled:
             self._stalled = error
-            self._tell(Event("forward-stalled", f"{self.name}: {error}; trying again", reason=error))
             await self._on_writer(self._store.note_stalled, self.name, error)
+            self._tell(Event("forward-stalled", f"{self.name}: {error}; trying again", reason=error))
 
     async def _note_delivered(self, cursor: int, count: int) -> None:
         await self._on_writer(self._store.note_delivered, self.name, cursor, count)
@@ -106,10 +107,13 @@ class Forwarder:
             self._stalled = ""
             self._tell(Event("forwarded", f"{self.name}: {count} records"))
 
-    def _wait_s(self, tries: int) -> float:
-        """Full jitter: anything up to the doubled wait, so that many bases do not return to a receiver in step."""
-        longest = self._settings.forward_retry_max_ms
-        return random.uniform(0.5, 1) * min(longest, self._settings.forward_retry_ms << min(tries, 20)) / 1000
+    async def _pause(self, tries: int, at_least_s: float = 0.0) -> None:
+        """Between two tries: doubling, and never in step with other bases that the same receiver failed. `finish`
+        cuts it short."""
+        longest_s = self._settings.forward_retry_max_ms / 1000
+        pause_s = random.uniform(0.5, 1) * min(longest_s, self._settings.forward_retry_ms * 2 ** min(tries, 20) / 1000)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._finishing.wait(), max(pause_s, min(at_least_s, longest_s)))
 
 
 class FileForwarder(Forwarder):
@@ -127,7 +131,7 @@ class FileForwarder(Forwarder):
             self.more.clear()
             rows = await self._on_writer(self._store.outbox, cursor, _PAGE)
             if not rows:
-                if self._finishing:
+                if self._finishing.is_set():
                     return
                 await self.more.wait()
                 continue
@@ -135,7 +139,9 @@ class FileForwarder(Forwarder):
                 await asyncio.to_thread(self._append, rows, self._registry())
             except OSError as error:
                 await self._note_stalled(f"cannot write {self._folder}: {error.strerror}")
-                await asyncio.sleep(self._wait_s(tries))
+                await self._pause(tries)
+                if self._finishing.is_set():
+                    return
                 tries += 1
                 continue
             tries = 0
@@ -200,9 +206,10 @@ class HttpForwarder(Forwarder):
     def __init__(self, url: str, *common: Any):
         super().__init__(public_name(url), *common)
         self._url = url
-        self._open: dict[int, asyncio.Task[str]] = {}  # record id -> the task that delivers it
+        self._open: dict[int, asyncio.Task[str | None]] = {}  # record id -> the task that delivers it
         self._passed: deque[int] = deque()  # ids past the cursor, in order
         self._again: set[int] = set()  # ids under way that were parked before
+        self._left: set[int] = set()  # ids that finishing left undelivered
         self._cursor = 0
         self._fresh = 0  # delivered since the cursor was last stored
 
@@ -226,7 +233,7 @@ class HttpForwarder(Forwarder):
         newest = self._cursor
         while True:
             self.more.clear()
-            if self._finishing:
+            if self._finishing.is_set():
                 page.clear()
             elif not page and len(self._passed) < _WINDOW:
                 page.extend(await self._on_writer(self._store.outbox, newest, _PAGE))
@@ -235,7 +242,7 @@ class HttpForwarder(Forwarder):
                 row = page.popleft()
                 self._passed.append(row["id"])
                 self._open[row["id"]] = asyncio.create_task(self._deliver(session, row))
-            if loop.time() - looked_at >= _PARKED_LOOK_S and not self._finishing:
+            if loop.time() - looked_at >= _PARKED_LOOK_S and not self._finishing.is_set():
                 looked_at = loop.time()
                 await self._take_parked(session)
             await self._wait(0.05 if self._cursor != stored_cursor or self._fresh else _PARKED_LOOK_S)
@@ -246,7 +253,7 @@ class HttpForwarder(Forwarder):
                 stored_cursor, noted_at = self._cursor, loop.time()
                 count, self._fresh = self._fresh, 0
                 await self._note_delivered(self._cursor, count)
-            if idle and self._finishing:
+            if idle and self._finishing.is_set():
                 return
 
     async def _wait(self, timeout_s: float) -> None:
@@ -268,6 +275,9 @@ class HttpForwarder(Forwarder):
             refused = self._open.pop(record_id).result()
             again = record_id in self._again
             self._again.discard(record_id)
+            if refused is None:
+                self._left.add(record_id)
+                continue
             if refused:
                 await self._on_writer(self._store.park, self.name, record_id, refused)
                 self._tell(Event("forward-parked", f"{self.name}: {refused}", reason=refused))
@@ -275,11 +285,11 @@ class HttpForwarder(Forwarder):
             self._fresh += 1
             if again:
                 await self._on_writer(self._store.unpark, self.name, record_id)
-        while self._passed and self._passed[0] not in self._open:
+        while self._passed and self._passed[0] not in self._open and self._passed[0] not in self._left:
             self._cursor = self._passed.popleft()
 
-    async def _deliver(self, session: "aiohttp.ClientSession", row: sqlite3.Row) -> str:
-        """"" when the receiver took it, else why it never will."""
+    async def _deliver(self, session: "aiohttp.ClientSession", row: sqlite3.Row) -> str | None:
+        """"" when the receiver took it, or why it never will; None when there was no time left to try again."""
         import aiohttp
 
         body = event_bytes(row, self._registry())
@@ -301,9 +311,11 @@ class HttpForwarder(Forwarder):
             except TimeoutError:
                 error = "the receiver did not answer in time"
             except (aiohttp.ClientError, OSError, ValueError) as failure:
-                error = f"cannot reach the receiver ({type(failure).__name__})"
+                error = f"cannot reach the receiver, or it broke off ({type(failure).__name__})"
             await self._note_stalled(error)
-            await asyncio.sleep(max(self._wait_s(tries), min(asked_s, self._settings.forward_retry_max_ms / 1000)))
+            await self._pause(tries, asked_s)
+            if self._finishing.is_set():
+                return None
             tries += 1
 
 

@@ -31,9 +31,11 @@ class Receiver:
                     self.close_connection = True
                     return
                 self.send_response(status)
-                self.send_header("Content-Length", "2")
+                body = b"" if status == 204 else b"ok" if status < 300 else b"no"
+                if status != 204:
+                    self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(b"ok" if status < 300 else b"no")
+                self.wfile.write(body)
 
             def log_message(self, *args):
                 pass
