@@ -11,6 +11,7 @@ import textwrap
 import time
 
 import pytest
+from simulate.station import synthetic_sound
 
 from tests.firmware.sim_probe import BOARD, probe
 from tests.mpy import REPO
@@ -319,6 +320,29 @@ def test_asyncio_on_simulated_time_does_what_the_built_in_one_does(tmp_path):
             "timeout", "d0", "d", "e0", ["ValueError", "str"], "x", "x", "y", "y", "z", "z", "cancelled", "finally",
             "outer", [0, 1, 2, 3, 0, 1, 2, 3],
         ]
+
+
+def test_without_native_code_the_microphone_gives_the_same_samples(tmp_path):
+    if not (REPO / "tests" / "sim" / "noviper.py").exists():
+        pytest.skip("no tests/sim/noviper.py yet: the fallback without native code cannot be built")
+    source = """
+import hashlib
+from machine import I2S, Pin
+mic = I2S(0, sck=Pin(26), ws=Pin(25), sd=Pin(33), mode=I2S.RX, bits=32, format=I2S.MONO, rate=16000, ibuf=16384)
+digest, part = hashlib.sha256(), bytearray(4096)
+for _ in range(48):
+    mic.readinto(part)
+    digest.update(part)
+print("digest", digest.digest().hex())
+"""
+    digests = set()
+    for native in (None, False):
+        folder = tmp_path / str(native)
+        folder.mkdir()
+        script = f"1500 play {synthetic_sound('gunshot', 100)} 256\n2000 play {synthetic_sound('artillery', 500)} 256\n"
+        with probe(folder, source, script=script, native=native) as (_, console):
+            digests.add(console.read_until("digest"))
+    assert len(digests) == 1
 
 
 ORPHAN = """
