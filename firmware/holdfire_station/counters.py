@@ -19,6 +19,7 @@ from binascii import crc32
 
 _CELL_BYTES = 16
 _CELLS = 256
+_CHUNK_BYTES = 256
 _TAG = 0x74634648  # "HFct"
 _ERASE = 6  # block device ioctl
 _ERASE_AHEAD_FROM = 240  # a crash loop counts one a boot: it erases ahead at most 16 times in 256 boots
@@ -33,6 +34,7 @@ class Counter:
         self._first = first_sector
         self._cell = bytearray(_CELL_BYTES)
         self._checked = memoryview(self._cell)[:12]
+        self._kept = bytearray(_CELL_BYTES)
         self._other_is_clean = False
         self._active = 0
         self._used = _CELLS  # cells of the active sector; full also means "none active yet"
@@ -91,23 +93,27 @@ class Counter:
     def _write(self, index, value):
         cell = self._cell
         struct.pack_into("<III", cell, 0, value, _TAG, index)
-        check = crc32(self._checked)
-        struct.pack_into("<I", cell, 12, check)
+        struct.pack_into("<I", cell, 12, crc32(self._checked))
         self._partition.writeblocks(self._sector(), cell, index * _CELL_BYTES)
-        self._partition.readblocks(self._sector(), cell, index * _CELL_BYTES)
-        return struct.unpack_from("<I", cell, 12)[0] == check and crc32(self._checked) == check
+        self._partition.readblocks(self._sector(), self._kept, index * _CELL_BYTES)
+        return self._kept == cell
 
     def _scan(self, sector):
         """(value of cell 0, number of cells that are not blank); base -1 where no cell is whole."""
-        cell = self._cell
+        chunk = bytearray(_CHUNK_BYTES)
+        blank = b"\xff" * _CHUNK_BYTES
         base = -1
         used = 0
-        for index in range(_CELLS):
-            self._partition.readblocks(self._first + sector, cell, index * _CELL_BYTES)
-            value, tag, stated, check = struct.unpack("<IIII", cell)
-            if value & tag & stated & check == 0xFFFFFFFF:
+        for start in range(0, _CELLS * _CELL_BYTES, _CHUNK_BYTES):
+            self._partition.readblocks(self._first + sector, chunk, start)
+            if chunk == blank:
                 continue
-            used = index + 1
-            if tag == _TAG and stated == index and check == crc32(self._checked):
-                base = max(base, value - index)
+            for at in range(0, _CHUNK_BYTES, _CELL_BYTES):
+                index = (start + at) // _CELL_BYTES
+                value, tag, stated, check = struct.unpack_from("<IIII", chunk, at)
+                if value & tag & stated & check == 0xFFFFFFFF:
+                    continue
+                used = index + 1
+                if tag == _TAG and stated == index and check == crc32(chunk[at : at + 12]):
+                    base = max(base, value - index)
         return base, used

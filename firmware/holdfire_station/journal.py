@@ -215,7 +215,7 @@ class Journal:
             raise ValueError("seq: must be above %d, the last one" % self.last_seq)
         lane = ALERT if alert else ROUTINE
         size = (_ENTRY + length + 3) & ~3
-        for _ in range(4):
+        for attempt in range(6):
             if self._fill[lane] + size > _SECTOR:
                 self._open(lane, seq, last_resort)
             sector = self._head[lane]
@@ -229,6 +229,11 @@ class Journal:
                 self.last_seq, self._last_sector, self._last_at = seq, sector, at
                 return
             self._program(sector, at, bytes(size))
+            if attempt % 2:  # leave this sector
+                self._fill[lane] = _SECTOR
+                if not self._count[sector]:
+                    self._retire(sector)
+                    self._head[lane] = self._before(lane, seq)
         raise OSError("journal: flash sector %d no longer keeps what is programmed" % sector)
 
     def read(self, seq: int) -> bytes | None:
@@ -303,9 +308,7 @@ class Journal:
         """Give up the records that thinnable() named. A record that declares them lost must already be here."""
         if gap != self.thinnable():
             raise ValueError("gap: not what thinnable() says now; ask again")
-        sector = self._oldest(ROUTINE)
-        self._program(sector, 0, bytes(_HEADER))
-        self._state[sector] = _DIRTY
+        self._retire(self._oldest(ROUTINE))
         self._passed[ROUTINE] = 0
 
     def maintain(self) -> bool:
@@ -507,10 +510,13 @@ class Journal:
                 free += 1
         return free
 
-    def _erase_sector(self, sector):
+    def _retire(self, sector):
         self._program(sector, 0, bytes(_HEADER))
         self._state[sector] = _DIRTY
         self._count[sector] = 0
+
+    def _erase_sector(self, sector):
+        self._retire(sector)
         self._partition.ioctl(_ERASE, sector)
         self._erases[sector] += 1
         self._program(sector, 0, self._erased_header(sector))

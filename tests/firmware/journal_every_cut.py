@@ -1,0 +1,96 @@
+"""The busiest hour of a journal, cut at each flash operation in each way, and byte by byte. Runs under MicroPython.
+
+    micropython -X heapsize=512K journal_every_cut.py IMAGE STRIDE
+
+A nearly full ring; then records in both lanes, erasing ahead, a receipt, a new sector, thinning, the counter's turn
+to its other sector. Prints for each way of failing how many cuts were survived. STRIDE: 1 cuts at every byte, 13 at
+each 13th.
+"""
+
+import random
+import sys
+
+from journal_life import TOTALS, Life, Oracle
+
+from chips.nor_flash import Faults, PowerCut
+
+
+def prepare(life):
+    """Receipts for the first sectors, the rest full of routine records and some alerts."""
+    i = 0
+    while life.append(alert=i % 4 == 0):
+        i += 1
+        if i == 40:
+            life.oracle.note("try", "receipt", 30)
+            life.journal.receipt(30)
+            life.oracle.note("did")
+    for _ in range(255 - life.counter.value % 255 - 4):
+        life.oracle.note("issued", life.counter.next())
+
+
+def busy_hour(life):
+    life.append(alert=True)
+    life.thin()
+    life.journal.maintain()
+    life.append(alert=False)
+    life.receipt()
+    life.counter.maintain()
+    life.journal.maintain()
+    for i in range(6):
+        life.append(alert=i % 2 == 0)
+    life.receipt()
+    life.append(alert=False)
+
+
+def copy(source, target):
+    for end in ("", ".wear", ".oracle"):
+        with open(source + end, "rb") as original, open(target + end, "wb") as file:
+            while True:
+                part = original.read(16384)
+                if not part:
+                    break
+                file.write(part)
+
+
+def cut_is_survived(image, start, faults):
+    """False if the hour ended before the cut came."""
+    copy(start, image)
+    random.seed(7)
+    oracle = Oracle(image + ".oracle")
+    life = Life(image, oracle, faults, dict(TOTALS))
+    try:
+        life.boot()
+        busy_hour(life)
+        return False
+    except PowerCut:
+        life.flash.close()
+    for seed in (1, 2):  # twice: what one start-up saw, the next must see
+        life = Life(image, oracle, Faults(seed=seed), dict(TOTALS))
+        life.boot()
+        life.check()
+        life.flash.close()
+    oracle.file.close()
+    return True
+
+
+def main(image, stride):
+    start = image + ".start"
+    random.seed(3)
+    life = Life(start, Oracle(start + ".oracle"), Faults(), dict(TOTALS))
+    life.boot()
+    prepare(life)
+    life.oracle.file.close()
+    life.flash.close()
+    for how in ("not_applied", "torn", "unreported"):
+        operation = 0
+        while cut_is_survived(image, start, Faults(operation, how, seed=operation + 1)):
+            operation += 1
+        print(how, operation)
+    at_byte = cuts = 0
+    while cut_is_survived(image, start, Faults(at_byte=at_byte, seed=at_byte + 1)):
+        at_byte += stride
+        cuts += 1
+    print("at_byte", cuts)
+
+
+main(sys.argv[1], int(sys.argv[2]))
