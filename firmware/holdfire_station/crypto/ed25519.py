@@ -1,7 +1,7 @@
 """Ed25519 keys and signatures (RFC 8032) as the station uses them: PrivateKey, verify, check_public_key, make_seed.
 
-Which signatures are valid is the project's rule, the same on the host (holdfire.ed25519_strict): s < L, canonical A and R, neither of
-small order, and s * B = R + k * A without the cofactor.
+Which signatures are valid is the project's rule, the same on the host (holdfire.ed25519_strict): s < L, canonical A
+and R, neither of small order, and s * B = R + k * A without the cofactor.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from .signing import Signing
 from .verifying import Verifier
 
 _SEED_DOMAIN = b"holdfire-key-seed-v1\x00"
-# Buffers that nobody is using. Whoever takes a set puts it back; whoever finds none makes another, so that two tasks never share one.
+# Buffers that nobody is using. Whoever takes a set puts it back; whoever finds none makes another, so that two tasks
+# never share one.
 _signings = []
 _verifiers = []
 _one_signature = asyncio.Lock()  # so that cooperative work never needs more than one set beside the synchronous one
@@ -25,9 +26,10 @@ def _take(idle: list, make):
 def make_seed(chip_random: bytes, host_entropy: bytes) -> bytes:
     """The 32-byte seed of a new key, from at least 32 bytes of each of two sources.
 
-    The ESP32's generator is only guaranteed to be random while its radio or the boot loader's entropy source is on (ESP-IDF, "Random
-    Number Generation"), and a station that signs may have neither; the host cannot be trusted alone, since it would then know every
-    key. Hashed together, one good source is enough. Lengths are hashed too, so no two pairs give the same input.
+    The ESP32's generator is only guaranteed to be random while its radio or the boot loader's entropy source is on
+    (ESP-IDF, "Random Number Generation"), and a station that signs may have neither; the host cannot be trusted alone,
+    since it would then know every key. Hashed together, one good source is enough. Lengths are hashed too, so no two
+    pairs give the same input.
     """
     if len(chip_random) < 32 or len(host_entropy) < 32:
         raise ValueError("key entropy is short: give at least 32 bytes from the chip and 32 from the host")
@@ -42,7 +44,9 @@ def make_seed(chip_random: bytes, host_entropy: bytes) -> bytes:
 
 
 class PrivateKey:
-    """A signing key. sign() and sign_into() run to the end; sign_async() gives way to other tasks between short stretches."""
+    """A signing key. sign() and sign_into() run to the end; sign_async() gives way to other tasks between short
+    stretches.
+    """
 
     def __init__(self, secret: bytearray):
         self._secret = secret  # clamped scalar, nonce prefix, public key
@@ -63,7 +67,9 @@ class PrivateKey:
         return cls(secret)
 
     def sign_into(self, message, signature: bytearray) -> None:
-        """Write the 64 bytes of the signature into `signature`. Allocates nothing, unless sign_async() is at work in another task."""
+        """Write the 64 bytes of the signature into `signature`. Allocates nothing, unless sign_async() is at work in
+        another task.
+        """
         if len(signature) != 64:
             raise ValueError("signature buffer must be 64 bytes")
         work = _take(_signings, Signing)
@@ -78,7 +84,9 @@ class PrivateKey:
         return bytes(signature)
 
     async def sign_async(self, message: bytes) -> bytes:
-        """Like sign(), giving way after each stretch. Signatures asked for at once are made one after the other; keep `message` unchanged."""
+        """Like sign(), giving way after each stretch. Signatures asked for at once are made one after the other; keep
+        `message` unchanged.
+        """
         signature = bytearray(64)
         async with _one_signature:
             work = _take(_signings, Signing)
@@ -90,7 +98,9 @@ class PrivateKey:
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> None:
-    """Return if the signature holds; otherwise raise InvalidSignature (InvalidKey for a key that can sign nothing), naming the part."""
+    """Return if the signature holds; otherwise raise InvalidSignature (InvalidKey for a key that can sign nothing),
+    naming the part.
+    """
     work = _take(_verifiers, Verifier)
     try:
         for _ in work.steps(public, message, signature):

@@ -1,12 +1,14 @@
 """Inversion modulo p in constant time, by division steps: a third of the work of raising to the power p - 2.
 
-Bernstein and Yang, "Fast constant-time gcd computation and modular inversion" (2019), in the variant that starts at delta = 1/2, for
-which 590 steps are enough for 256-bit numbers (Wuille's bound, in libsecp256k1's doc/safegcd_implementation.md). f = p and g = the
-number, 20 limbs in radix 2^13 each, all 0..8191 but for a signed top limb; d, e with d * number = f and e * number = g (mod p).
-Thirteen steps look at the lowest limbs only and give a 2 x 2 matrix, |entries of a row| together <= 2^13; it is applied to (f, g) and
-to (d, e), which shifts them by one limb. The choice in a step is by masks.
+Bernstein and Yang, "Fast constant-time gcd computation and modular inversion" (2019), in the variant that starts at
+delta = 1/2, for which 590 steps are enough for 256-bit numbers (Wuille's bound, in libsecp256k1's
+doc/safegcd_implementation.md). f = p and g = the number, 20 limbs in radix 2^13 each, all 0..8191 but for a signed top
+limb; d, e with d * number = f and e * number = g (mod p). Thirteen steps look at the lowest limbs only and give a 2 x
+2 matrix, |entries of a row| together <= 2^13; it is applied to (f, g) and to (d, e), which shifts them by one limb.
+The choice in a step is by masks.
 
-Words of the workspace's scratch: 20.. f, 40.. g, 60.. d, 80.. e, 100 zeta = -(delta + 1/2), kept positive by adding 1024.
+Words of the workspace's scratch: 20.. f, 40.. g, 60.. d, 80.. e, 100 zeta = -(delta + 1/2), kept positive by adding
+1024.
 """
 
 import micropython
@@ -57,8 +59,8 @@ def run(p: ptr32, c: int, w: ptr32, batches: int):
             u += u
             v += v
             k -= 1
-        # (f, g) and then (d, e): column 0 vanishes modulo 2^13 by adding a multiple of p = 2^255 - 19, with 19 * 2587 = 1
-        # (mod 2^13); for f and g the multiple is 0, since the matrix was made so.
+        # (f, g) and then (d, e): column 0 vanishes modulo 2^13 by adding a multiple of p = 2^255 - 19, with 19 * 2587
+        # = 1 (mod 2^13); for f and g the multiple is 0, since the matrix was made so.
         p = w
         n = 2
         while n:
@@ -92,7 +94,9 @@ def run(p: ptr32, c: int, w: ptr32, batches: int):
 
 @micropython.viper
 def finish(w: ptr32, element: int):
-    """Element = d * f, f being 1 or -1 by now. Its limbs are 0..8191, the top one up to three times that: carry it before use."""
+    """Element = d * f, f being 1 or -1 by now. Its limbs are 0..8191, the top one up to three times that: carry it
+    before use.
+    """
     o = ptr32(int(w) + 80 * element)
     negative = 0 - ((w[39] >> 5) & 1)
     k = 0

@@ -1,7 +1,8 @@
-"""Points of edwards25519 on the chip: bytes to limbs and back, the constant-time choice from the comb, and the programs of the group law.
+"""Points of edwards25519 on the chip: bytes to limbs and back, the constant-time choice from the comb, and the
+programs of the group law.
 
-Extended coordinates (X, Y, Z, T = XY/Z); formulas of Hisil, Wong, Carter, Dawson 2008 for a = -1, complete for this curve. Knows nothing
-of keys or messages.
+Extended coordinates (X, Y, Z, T = XY/Z); formulas of Hisil, Wong, Carter, Dawson 2008 for a = -1, complete for this
+curve. Knows nothing of keys or messages.
 """
 
 from array import array
@@ -42,7 +43,8 @@ _ADD_CHOSEN = (
 ) + extended(E, F, G, H)
 ADD_CHOSEN = program(*_ADD_CHOSEN)
 ADD_CHOSEN_NO_T = program(*_ADD_CHOSEN[:-1])  # before a doubling, which does not read T
-# E, F, G, H of a doubling end up elsewhere than an addition's; all four coordinates come out with the opposite sign: the same point.
+# E, F, G, H of a doubling end up elsewhere than an addition's; all four coordinates come out with the opposite sign:
+# the same point.
 DOUBLE = program(*(
     (BOTH, UNUSED, X, Y), (SQR, U, U, 1),  # (X + Y)^2: 2 * 2
     (SQR, A, X, 1), (SQR, B, Y, 1), (SQR, C, Z, 1),
@@ -59,7 +61,9 @@ AFFINE = program((TIGHT, Z, Z, 0), (MUL, X, X, Z), (MUL, Y, Y, Z))  # once Z is 
 
 @micropython.viper
 def choose(c: int, t: ptr32, w: ptr32, bits: ptr8, at: int, comb: int):
-    """YM, YP, TD = the point that the five bits at `at`, `at` + 13.. of the comb select. Reads the comb's whole table whatever the bits are."""
+    """YM, YP, TD = the point that the five bits at `at`, `at` + 13.. of the comb select. Reads the comb's whole table
+    whatever the bits are.
+    """
     t = ptr32(int(t) + 1920 * comb)
     o = ptr32(int(w) + 800)
     at += 85 * comb
@@ -124,8 +128,8 @@ def reduce(w: ptr32, element: int):
     while k < 20:
         w[k] = o[k]
         k += 1
-    # Each round folds what lies above bit 255 (limb 19 from bit 8 up) back as 19 times as much. Three bring a signed value into
-    # 0..2^255-1; the fourth asks with 19 added whether it reaches 2^255, that is, whether it is p or more.
+    # Each round folds what lies above bit 255 (limb 19 from bit 8 up) back as 19 times as much. Three bring a signed
+    # value into 0..2^255-1; the fourth asks with 19 added whether it reaches 2^255, that is, whether it is p or more.
     top = w[19]
     k = 0
     n = 0

@@ -1,7 +1,8 @@
 """Arithmetic modulo L = 2^252 + 27742317777372353535851937790883648493, the order of the base point, for the chip.
 
-A scalar is limbs in radix 2^13, 0..8191 each, in an array('i') of 41; 20 limbs hold 260 bits, and 2^260 = -256 * (L - 2^252) (mod L).
-Used for s = r + k * a and for reducing the 512-bit hashes: secrets pass through, so every loop count and index is public.
+A scalar is limbs in radix 2^13, 0..8191 each, in an array('i') of 41; 20 limbs hold 260 bits, and 2^260 = -256 * (L -
+2^252) (mod L). Used for s = r + k * a and for reducing the 512-bit hashes: secrets pass through, so every loop count
+and index is public.
 """
 
 from array import array
@@ -79,9 +80,9 @@ def multiply_add(x: ptr32, a: ptr32, b: ptr32, r: ptr32):
 def reduce(q: ptr32, c: int, x: ptr32, order: ptr32):
     """x[0..19] = x[0..39] mod L, in 0..L-1. x[40..84] is scratch; `q` is `x` too, c is not used: give 0.
 
-    Limbs from 20 up are folded three times, which brings 2^520 to 2^394, 2^268 and then 2^260 + 2^142 in size; the factors below
-    are the limbs of 2^260 mod L = -256 * (L - 2^252). No column leaves 12 * 2^26, and the carry is taken by mask and sign
-    extension, so that the width of a viper int does not matter.
+    Limbs from 20 up are folded three times, which brings 2^520 to 2^394, 2^268 and then 2^260 + 2^142 in size; the
+    factors below are the limbs of 2^260 mod L = -256 * (L - 2^252). No column leaves 12 * 2^26, and the carry is taken
+    by mask and sign extension, so that the width of a viper int does not matter.
     """
     top = 39
     n = 0
@@ -121,7 +122,8 @@ def reduce(q: ptr32, c: int, x: ptr32, order: ptr32):
         top += 1
         x[top] = c
         n += 1
-    # Now x = q * 2^252 + rest: take q * L off, then add or take L by the sign of what is left, as a factor and not as a branch.
+    # Now x = q * 2^252 + rest: take q * L off, then add or take L by the sign of what is left, as a factor and not as
+    # a branch.
     high = x[19] + (c << 13)
     factor = 0 - (high >> 5)
     n = 0
@@ -143,7 +145,8 @@ def reduce(q: ptr32, c: int, x: ptr32, order: ptr32):
 
 @micropython.viper
 def comb_bits(bits: ptr8, x: ptr32, order: ptr32):
-    """bits[0..254] of (x + 2^255 - 1) / 2 mod L, so that x = the sum of (2 * bit - 1) * 2^i: every digit of the comb is then +1 or -1.
+    """bits[0..254] of (x + 2^255 - 1) / 2 mod L, so that x = the sum of (2 * bit - 1) * 2^i: every digit of the comb
+    is then +1 or -1.
 
     order[20..39] is 2^255 - 1 mod L. Halving: add L if odd. x < L in, so the result is below 1.5 L < 2^254.
     """

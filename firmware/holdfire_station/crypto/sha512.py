@@ -1,8 +1,9 @@
 """SHA-512 (FIPS 180-4) for the chip: MicroPython's hashlib stops at SHA-256.
 
-A 64-bit word is two 32-bit halves, high first, each 0..2^32-1 where it is stored. Sums and left shifts may run over 32 bits and are masked
-before they are stored or shifted right, so the result is the same where viper ints are 64 bits wide and where this runs as plain Python.
-Shifts, masks and sums only: the time taken depends on the length of the message, never on its bytes.
+A 64-bit word is two 32-bit halves, high first, each 0..2^32-1 where it is stored. Sums and left shifts may run over 32
+bits and are masked before they are stored or shifted right, so the result is the same where viper ints are 64 bits
+wide and where this runs as plain Python. Shifts, masks and sums only: the time taken depends on the length of the
+message, never on its bytes.
 
 A Sha512 makes its buffers once; reset, update, update_part and finish_into allocate nothing.
 """
@@ -42,7 +43,8 @@ _ROUND = (
     b"\xc4\x67\x1d\x43\x4c\x0d\x10\x9c\xbe\xd4\xc5\x4c\xb6\x42\x3e\xcb\x9c\x29\x7f\x59\x2a\x7e\x65\xfc"
     b"\xab\x6f\xcb\x5f\xec\xfa\xd6\x3a\x8c\x19\x44\x6c\x17\x58\x47\x4a"
 )
-# Section 5.3.5, square roots of the first eight primes: big-endian, in the order that the rounds keep: d, h, c, g, b, f, a, e.
+# Section 5.3.5, square roots of the first eight primes: big-endian, in the order that the rounds keep: d, h, c, g, b,
+# f, a, e.
 _START = (
     b"\xa5\x4f\xf5\x3a\x5f\x1d\x36\xf1\x5b\xe0\xcd\x19\x13\x7e\x21\x79\x3c\x6e\xf3\x72\xfe\x94\xf8\x2b"
     b"\x1f\x83\xd9\xab\xfb\x41\xbd\x6b\xbb\x67\xae\x85\x84\xca\xa7\x3b\x9b\x05\x68\x8c\x2b\x3e\x6c\x1f"
@@ -56,7 +58,9 @@ _CHAIN, _MESSAGE, _LENGTH, _WORDS = 4 * 80, 4 * 96, 96 + 31, 256
 
 @micropython.viper
 def _move(out: ptr8, at: int, turn: int, data: ptr8, start: int, turn_data: int, count: int):
-    """out[at..] = data[start..]. Turning by 3 on the side of the state array makes its little-endian words big-endian."""
+    """out[at..] = data[start..]. Turning by 3 on the side of the state array makes its little-endian words
+    big-endian.
+    """
     count += start
     while start < count:
         out[at ^ turn] = data[start ^ turn_data]
@@ -66,7 +70,9 @@ def _move(out: ptr8, at: int, turn: int, data: ptr8, start: int, turn_data: int,
 
 @micropython.viper
 def _schedule(w: ptr32, x: uint, s: ptr32):
-    """The block to the whole message schedule (FIPS 180-4 section 6.4.2 step 1). `w` is `s` too, x is not used: give 0."""
+    """The block to the whole message schedule (FIPS 180-4 section 6.4.2 step 1). `w` is `s` too, x is not used: give
+    0.
+    """
     w = ptr32(int(s) + 4 * 96)
     m = uint(0x3FFFFFFF)
     m = (m << 2) | 3  # 2^32 - 1; a literal of that size is not a small int on the chip
@@ -74,17 +80,17 @@ def _schedule(w: ptr32, x: uint, s: ptr32):
     while i < 64:
         # sigma0 = ROTR 1 ^ ROTR 8 ^ SHR 7 of the word 15 back, sigma1 = ROTR 19 ^ ROTR 61 ^ SHR 6 of the word 2 back
         x = uint(w[2])
-        l = uint(w[3])
-        s0h = (x >> 1) ^ (l << 31) ^ (x >> 8) ^ (l << 24) ^ (x >> 7)
-        s0l = (l >> 1) ^ (x << 31) ^ (l >> 8) ^ (x << 24) ^ (l >> 7) ^ (x << 25)
+        y = uint(w[3])
+        s0h = (x >> 1) ^ (y << 31) ^ (x >> 8) ^ (y << 24) ^ (x >> 7)
+        s0l = (y >> 1) ^ (x << 31) ^ (y >> 8) ^ (x << 24) ^ (y >> 7) ^ (x << 25)
         x = uint(w[28])
-        l = uint(w[29])
-        s1h = (x >> 19) ^ (l << 13) ^ (l >> 29) ^ (x << 3) ^ (x >> 6)
-        s1l = (l >> 19) ^ (x << 13) ^ (x >> 29) ^ (l << 3) ^ (l >> 6) ^ (x << 26)
+        y = uint(w[29])
+        s1h = (x >> 19) ^ (y << 13) ^ (y >> 29) ^ (x << 3) ^ (x >> 6)
+        s1l = (y >> 19) ^ (x << 13) ^ (x >> 29) ^ (y << 3) ^ (y >> 6) ^ (x << 26)
         x = uint(w[1])
-        l = uint(w[19])
-        low = (x & 0xFFFF) + (l & 0xFFFF) + (s0l & 0xFFFF) + (s1l & 0xFFFF)
-        x = (x >> 16) + (l >> 16) + ((s0l >> 16) & 0xFFFF) + ((s1l >> 16) & 0xFFFF) + (low >> 16)
+        y = uint(w[19])
+        low = (x & 0xFFFF) + (y & 0xFFFF) + (s0l & 0xFFFF) + (s1l & 0xFFFF)
+        x = (x >> 16) + (y >> 16) + ((s0l >> 16) & 0xFFFF) + ((s1l >> 16) & 0xFFFF) + (low >> 16)
         w[33] = int(((x << 16) | (low & 0xFFFF)) & m)
         w[32] = int((uint(w[0]) + uint(w[18]) + s0h + s1h + (x >> 16)) & m)
         w = ptr32(int(w) + 8)
@@ -93,10 +99,11 @@ def _schedule(w: ptr32, x: uint, s: ptr32):
 
 @micropython.viper
 def _rounds(p: ptr32, x: uint, s: ptr32, k: ptr32):
-    """The eighty rounds (step 3) and their addition to the chaining value (step 4). `p` is `s` too, x is not used: give 0.
+    """The eighty rounds (step 3) and their addition to the chaining value (step 4). `p` is `s` too, x is not used:
+    give 0.
 
-    A round makes a new a and e and renames the rest, so p walks along their history and nothing else moves: p[0..3] is a, e of
-    three rounds ago, which is d, h; then c, g; b, f; a, e; and p[16..19] takes the new pair.
+    A round makes a new a and e and renames the rest, so p walks along their history and nothing else moves: p[0..3] is
+    a, e of three rounds ago, which is d, h; then c, g; b, f; a, e; and p[16..19] takes the new pair.
     """
     w = ptr32(int(s) + 4 * 96)
     i = 0
@@ -107,20 +114,21 @@ def _rounds(p: ptr32, x: uint, s: ptr32, k: ptr32):
     m = (m << 2) | 3
     i = 0
     while i < 80:
-        # T1 = h + Sigma1(e) + Ch(e, f, g) + K + W: low halves in two sums of 16-bit pieces, `low` and `mid`; `high` wraps
+        # T1 = h + Sigma1(e) + Ch(e, f, g) + K + W: low halves in two sums of 16-bit pieces, `low` and `mid`; `high`
+        # wraps
         x = uint(p[14])
-        l = uint(p[15])
-        high = (x >> 14) ^ (l << 18) ^ (x >> 18) ^ (l << 14) ^ (l >> 9) ^ (x << 23)
+        y = uint(p[15])
+        high = (x >> 14) ^ (y << 18) ^ (x >> 18) ^ (y << 14) ^ (y >> 9) ^ (x << 23)
         high = high + (uint(p[6]) ^ (x & (uint(p[10]) ^ uint(p[6])))) + uint(p[2]) + uint(k[0]) + uint(w[0])
-        t = (l >> 14) ^ (x << 18) ^ (l >> 18) ^ (x << 14) ^ (x >> 9) ^ (l << 23)
-        x = uint(p[7]) ^ (l & (uint(p[11]) ^ uint(p[7])))
-        l = uint(p[3])
-        low = (t & 0xFFFF) + (x & 0xFFFF) + (l & 0xFFFF)
-        mid = ((t >> 16) & 0xFFFF) + (x >> 16) + (l >> 16)
+        t = (y >> 14) ^ (x << 18) ^ (y >> 18) ^ (x << 14) ^ (x >> 9) ^ (y << 23)
+        x = uint(p[7]) ^ (y & (uint(p[11]) ^ uint(p[7])))
+        y = uint(p[3])
+        low = (t & 0xFFFF) + (x & 0xFFFF) + (y & 0xFFFF)
+        mid = ((t >> 16) & 0xFFFF) + (x >> 16) + (y >> 16)
         x = uint(k[1])
-        l = uint(w[1])
-        low = low + (x & 0xFFFF) + (l & 0xFFFF)
-        mid = mid + (x >> 16) + (l >> 16)
+        y = uint(w[1])
+        low = low + (x & 0xFFFF) + (y & 0xFFFF)
+        mid = mid + (x >> 16) + (y >> 16)
         # new e = d + T1
         x = uint(p[1])
         t = low + (x & 0xFFFF)
@@ -129,11 +137,11 @@ def _rounds(p: ptr32, x: uint, s: ptr32, k: ptr32):
         p[18] = int((uint(p[0]) + high + (x >> 16)) & m)
         # new a = T1 + Sigma0(a) + Maj(a, b, c)
         x = uint(p[12])
-        l = uint(p[13])
-        high = high + ((x >> 28) ^ (l << 4) ^ (l >> 2) ^ (x << 30) ^ (l >> 7) ^ (x << 25))
-        t = (l >> 28) ^ (x << 4) ^ (x >> 2) ^ (l << 30) ^ (x >> 7) ^ (l << 25)
+        y = uint(p[13])
+        high = high + ((x >> 28) ^ (y << 4) ^ (y >> 2) ^ (x << 30) ^ (y >> 7) ^ (x << 25))
+        t = (y >> 28) ^ (x << 4) ^ (x >> 2) ^ (y << 30) ^ (x >> 7) ^ (y << 25)
         high = high + ((x & uint(p[8])) | (uint(p[4]) & (x | uint(p[8]))))
-        x = (l & uint(p[9])) | (uint(p[5]) & (l | uint(p[9])))
+        x = (y & uint(p[9])) | (uint(p[5]) & (y | uint(p[9])))
         low = low + (t & 0xFFFF) + (x & 0xFFFF)
         x = mid + ((t >> 16) & 0xFFFF) + (x >> 16) + (low >> 16)
         p[17] = int(((x << 16) | (low & 0xFFFF)) & m)
@@ -151,9 +159,9 @@ def _rounds(p: ptr32, x: uint, s: ptr32, k: ptr32):
     i = 0
     while i < 16:
         x = uint(s[i + 1])
-        l = uint(s[i + 81])
-        low = (x & 0xFFFF) + (l & 0xFFFF)
-        x = (x >> 16) + (l >> 16) + (low >> 16)
+        y = uint(s[i + 81])
+        low = (x & 0xFFFF) + (y & 0xFFFF)
+        x = (x >> 16) + (y >> 16) + (low >> 16)
         s[i + 81] = int(((x << 16) | (low & 0xFFFF)) & m)
         s[i + 80] = int((uint(s[i]) + uint(s[i + 80]) + (x >> 16)) & m)
         i += 2
@@ -175,7 +183,9 @@ class Sha512:
         self.update_part(data, 0, len(data))
 
     def update_part(self, data, start: int, count: int) -> None:
-        """Take in data[start:start+count] without making a slice; a caller that must yield takes at most a block at a time."""
+        """Take in data[start:start+count] without making a slice; a caller that must yield takes at most a block at a
+        time.
+        """
         if start < 0 or count < 0 or start + count > len(data):
             raise ValueError("part of the message lies outside of it")
         while count:
@@ -193,7 +203,9 @@ class Sha512:
         _rounds(self._state, 0, self._state, _ROUND)
 
     def finish_into(self, digest) -> None:
-        """Write the 64 bytes of the digest over the start of the bytearray `digest`. Call reset() before using this object again."""
+        """Write the 64 bytes of the digest over the start of the bytearray `digest`. Call reset() before using this
+        object again.
+        """
         length, at = self._length, self._length % _BLOCK
         self.update_part(_PADDING, 0, _BLOCK - at if at >= _BLOCK - 16 else _BLOCK - 4 - at)
         if at >= _BLOCK - 16:

@@ -1,7 +1,8 @@
-"""Ed25519 signing (RFC 8032 section 5.1.6) in short steps, without heap allocation and without a secret in any branch or index.
+"""Ed25519 signing (RFC 8032 section 5.1.6) in short steps, without heap allocation and without a secret in any branch
+or index.
 
-A Signing owns every buffer that a signature needs. step() runs for a few thousand field additions at most (tools/bench sign states the
-longest), so that a caller may give way to the audio path between two of them.
+A Signing owns every buffer that a signature needs. step() runs for a few thousand field additions at most (tools/bench
+sign states the longest), so that a caller may give way to the audio path between two of them.
 """
 
 from array import array
@@ -33,7 +34,9 @@ class Signing:
         self._phase = _DONE
 
     def base_times(self, limbs, column: int) -> None:
-        """One column of the comb, highest first (column 12..0); after column 0, INVERT and finish_point() give the bytes."""
+        """One column of the comb, highest first (column 12..0); after column 0, INVERT and finish_point() give the
+        bytes.
+        """
         w = self.w
         if column == _LAST:
             scalar.comb_bits(self._bits, limbs, _ORDER)
@@ -58,7 +61,9 @@ class Signing:
         out[at + 31] |= (self._digest[0] & 1) << 7
 
     def public_key_into(self, secret) -> None:
-        """secret[64:96] = the public key of the clamped scalar secret[0:32]. The scalar is reduced first: the base point's order is L."""
+        """secret[64:96] = the public key of the clamped scalar secret[0:32]. The scalar is reduced first: the base
+        point's order is L.
+        """
         scalar.load(self._r, secret, 0, 32)
         scalar.reduce(self._r, 0, self._r, _ORDER)
         column = _LAST
@@ -71,7 +76,9 @@ class Signing:
         self.finish_point(secret, 64)
 
     def begin(self, secret, message, out) -> None:
-        """Start a signature of `message` into the 64-byte bytearray `out`. `secret` is a PrivateKey's 96 bytes: scalar, prefix, public key."""
+        """Start a signature of `message` into the 64-byte bytearray `out`. `secret` is a PrivateKey's 96 bytes:
+        scalar, prefix, public key.
+        """
         self._secret, self._message, self._out = secret, message, out
         self.hash.reset()
         self.hash.update_part(secret, 32, 32)

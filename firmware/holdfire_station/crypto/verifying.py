@@ -1,4 +1,5 @@
-"""Ed25519 verification by the project's rule: s < L, canonical A and R, neither of small order, and s * B = R + k * A, no cofactor.
+"""Ed25519 verification by the project's rule: s < L, canonical A and R, neither of small order, and s * B = R + k * A,
+no cofactor.
 
 Everything here is public, so branches may depend on it. Verifier.steps() is a generator, to give way between stretches.
 
@@ -10,7 +11,7 @@ from array import array
 from . import inverse, point, scalar
 from .comb import COMBS, SPACING, TABLE
 from .field import BOTH, MUL, SQR, TIGHT
-from .point import A, B, C, E, F, G, H, ONE, T, U, UNUSED, X, Y, Z
+from .point import ONE, UNUSED, A, B, C, E, F, G, H, T, U, X, Y, Z
 from .sha512 import Sha512
 
 _2_255 = 1 << 255
@@ -18,20 +19,29 @@ _P = _2_255 - 19
 # y of the points of order 1, 2, 4 and 8, with either sign of x: the roots of the doubling formulas.
 _Y8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 _SMALL_ORDER_Y = (0, 1, _P - 1, _Y8, _P - _Y8)
-_D = b"\xa3\x78\x59\x13\xca\x4d\xeb\x75\xab\xd8\x41\x41\x4d\x0a\x70\x00\x98\xe8\x79\x77\x79\x40\xc7\x8c\x73\xfe\x6f\x2b\xee\x6c\x03\x52"
-_ROOT = b"\xb0\xa0\x0e\x4a\x27\x1b\xee\xc4\x78\xe4\x2f\xad\x06\x18\x43\x2f\xa7\xd7\xfb\x3d\x99\x00\x4d\x2b\x0b\xdf\xc1\x4f\x80\x24\x83\x2b"
+_D = (
+    b"\xa3\x78\x59\x13\xca\x4d\xeb\x75\xab\xd8\x41\x41\x4d\x0a\x70\x00"
+    b"\x98\xe8\x79\x77\x79\x40\xc7\x8c\x73\xfe\x6f\x2b\xee\x6c\x03\x52"
+)
+_ROOT = (
+    b"\xb0\xa0\x0e\x4a\x27\x1b\xee\xc4\x78\xe4\x2f\xad\x06\x18\x43\x2f"
+    b"\xa7\xd7\xfb\x3d\x99\x00\x4d\x2b\x0b\xdf\xc1\x4f\x80\x24\x83\x2b"
+)
 
 D, ROOT, ZERO, D2 = point.ELEMENTS, point.ELEMENTS + 1, point.ELEMENTS + 2, point.ELEMENTS + 3  # ROOT: the root of -1
 # Multiples 1, 3 .. 15 of -A and then 2 * -A, each as Y - X, Y + X, 2 * d * T, 2 * Z.
 _MULTIPLES = point.ELEMENTS + 4
 _TWICE = _MULTIPLES + 32
 _ELEMENTS = _MULTIPLES + 36
-# While A is being decompressed, the place of the multiples holds u = y^2 - 1, v = d * y^2 + 1 and two products of theirs.
+# While A is being decompressed, the place of the multiples holds u = y^2 - 1, v = d * y^2 + 1 and two products of
+# theirs.
 _V, _W, _UV3, _UV7 = _MULTIPLES, _MULTIPLES + 2, _MULTIPLES + 4, _MULTIPLES + 5
 _U = _V + 2
 
 def _chain(z: int) -> tuple:
-    """A = z^(2^250 - 1) and C = z^11; uses B, E. RFC 8032 leaves the chain open; this one is Bernstein's: 249 squarings, 10 products."""
+    """A = z^(2^250 - 1) and C = z^11; uses B, E. RFC 8032 leaves the chain open; this one is Bernstein's: 249
+    squarings, 10 products.
+    """
     return (
         (SQR, A, z, 1), (SQR, B, A, 2), (MUL, B, z, B), (MUL, C, A, B),  # 2, 9, 11
         (SQR, A, C, 1), (MUL, B, B, A),  # 2^5 - 1
@@ -73,12 +83,17 @@ def _keep(at: int) -> bytes:
 def _add(at: int, negative: bool) -> bytes:
     """Add (or take) a kept multiple. Its sums are 2 units: 2 * 2 in the first two products."""
     minus, plus, f, g = (at + 1, at, G, F) if negative else (at, at + 1, F, G)
-    steps = ((BOTH, A, Y, X), (MUL, A, A, minus), (MUL, B, B, plus), (MUL, C, T, at + 2), (MUL, U, Z, at + 3), (BOTH, E, B, A), (BOTH, F, U, C))
+    steps = (
+        (BOTH, A, Y, X), (MUL, A, A, minus), (MUL, B, B, plus), (MUL, C, T, at + 2), (MUL, U, Z, at + 3),
+        (BOTH, E, B, A), (BOTH, F, U, C),
+    )
     return point.program(*(steps + point.extended(E, f, g, H)))
 
 
 def _signed_digits(k: int) -> bytearray:
-    """k < 2^253 in digits that are odd, at most 15 in size and at least 5 places apart; a negative one has 128 added to its size."""
+    """k < 2^253 in digits that are odd, at most 15 in size and at least 5 places apart; a negative one has 128 added
+    to its size.
+    """
     bits = k.to_bytes(33, "little")
     digits = bytearray(254)
     i = carry = 0
@@ -95,7 +110,9 @@ def _signed_digits(k: int) -> bytearray:
 
 
 def _check(data, what: str, error) -> None:
-    """Raise `error` unless the first 32 bytes are canonical and not a point of small order. Whether they are on the curve is not asked."""
+    """Raise `error` unless the first 32 bytes are canonical and not a point of small order. Whether they are on the
+    curve is not asked.
+    """
     y = int.from_bytes(data[:32], "little") & (_2_255 - 1)
     if y >= _P:
         raise error(what + " is not canonical: y is not below p")
