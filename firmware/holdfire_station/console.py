@@ -5,7 +5,6 @@ whole lines only, so that frames and text never mix.
 """
 
 import asyncio
-import binascii
 import select
 import sys
 
@@ -15,10 +14,10 @@ COMMAND_BYTES = 240  # `enrol` with its three values is 165
 
 
 class Console:
-    """`run` reads for ever. `commands` maps a name to (help, function(words) -> lines); `on_frame` takes a frame."""
+    """`run` reads for ever; `on_command(words)` gives the lines of an answer, `on_frame(bytes)` takes a frame."""
 
-    def __init__(self, commands: dict, on_frame):
-        self._commands = commands
+    def __init__(self, on_command, on_frame):
+        self._on_command = on_command
         self._on_frame = on_frame
         self._reader = line.LineReader()
         self._out = sys.stdout.buffer
@@ -60,22 +59,16 @@ class Console:
                 if kind == line.FRAME:
                     self._on_frame(content)
                 elif kind == line.TEXT:
-                    await self._command(content)
+                    self._command(content)
             await asyncio.sleep_ms(0)
 
-    async def _command(self, content: bytes) -> None:
+    def _command(self, content: bytes) -> None:
         words = printable(content[:COMMAND_BYTES]).split()
         if not words:
             return
-        command = self._commands.get(words[0].lower())
-        if command is None:
-            self.refused += 1
-            self.say("? %s: no such command; `help` lists them" % words[0][:20])
-            return
         self.say("> " + words[0])
         try:
-            lines = command[1](words[1:])
-            for text in lines:
+            for text in self._on_command(words):
                 self.say(text)
         except ValueError as error:
             self.refused += 1
@@ -85,14 +78,3 @@ class Console:
 def printable(content: bytes) -> str:
     """Text of what was typed, anything but printable ASCII left out."""
     return "".join([chr(byte) for byte in content if 32 <= byte < 127])
-
-
-def hex_bytes(text: str, name: str, size: int) -> bytes:
-    """Bytes from hex digits. Raises ValueError naming the argument."""
-    try:
-        value = binascii.unhexlify(text)
-    except ValueError:
-        raise ValueError("%s: not hex digits" % name)
-    if len(value) != size:
-        raise ValueError("%s: %d bytes, not %d" % (name, len(value), size))
-    return value

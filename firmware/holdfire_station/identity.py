@@ -1,15 +1,13 @@
 """Who the station is: its private key, its deployment, and the collector it believes. One small file beside the
 program.
 
-The file is written whole under another name and renamed, so a power cut leaves the old one or the new one.
+Only reads; `enrolment` makes the file, once.
 """
-
-import os
 
 from holdfire_protocol import cbor, cose, record
 from holdfire_protocol.fields import NETWORK_BYTES, PUBLIC_KEY_BYTES
 
-from .crypto import PrivateKey, check_public_key, make_seed
+from .crypto import PrivateKey
 
 PATH = "identity.cbor"
 SEED_BYTES = 32
@@ -45,24 +43,4 @@ def load():
             raise ValueError("wrong lengths")
     except (ValueError, TypeError):
         raise IdentityError("identity file damaged: re-flash with ERASE=1 and enrol the station as a new one")
-    return Identity(seed, network, collector_public)
-
-
-def create(network: bytes, collector_public: bytes, host_entropy: bytes) -> Identity:
-    """Make a key from the chip's randomness mixed with the host's, and keep it. Raises IdentityError if there is one.
-
-    The chip's generator is only true while the radio or the bootloader feeds it, hence the host's share.
-    """
-    if load() is not None:
-        raise IdentityError("already enrolled: `identity` shows in which deployment")
-    if len(network) != NETWORK_BYTES or len(host_entropy) < SEED_BYTES:
-        raise IdentityError("network must be 16 bytes and entropy at least 32")
-    try:
-        check_public_key(collector_public)
-    except ValueError as error:
-        raise IdentityError("collector key: %s" % error)
-    seed = make_seed(os.urandom(SEED_BYTES), host_entropy)
-    with open(PATH + ".new", "wb") as file:
-        file.write(cbor.encode([seed, network, collector_public]))
-    os.rename(PATH + ".new", PATH)
     return Identity(seed, network, collector_public)

@@ -1,15 +1,6 @@
-"""What the console says of the station, in lines of at most 80 columns. Text only: nothing here measures or decides."""
+"""What the console says of the station, in lines of at most 80 columns. Nothing here measures or decides."""
 
 from holdfire_protocol import cose, fields, record
-
-from .sensing import acoustic
-
-MIC_BITS = {
-    acoustic.STUCK: fields.SELFTEST_MIC_STUCK,
-    acoustic.TOO_QUIET: fields.SELFTEST_MIC_QUIET,
-    acoustic.TOO_LOUD: fields.SELFTEST_MIC_LOUD,
-    acoustic.CLIPPING: fields.SELFTEST_MIC_LOUD,
-}
 
 
 def utc_text(utc_us: int) -> str:

@@ -13,10 +13,9 @@ import machine
 from esp32 import Partition
 from holdfire_protocol import fields, frame
 
-from . import digest, identity, report
+from . import identity, overlay
 from .beacon import BeaconError, BeaconReader
 from .clock import Clock, Monotonic
-from .commands import Commands
 from .console import Console
 from .counters import Counter
 from .gnss import Gnss
@@ -24,8 +23,7 @@ from .journal import Journal, JournalFull
 from .microphone import Microphone
 from .outbox import Outbox
 from .recorder import Recorder
-from .sensing import tamper
-from .sensing.acoustic import Detector
+from .sensing import acoustic, tamper
 from .sensing.power import Battery
 
 STATUS_INTERVAL_S = 600
@@ -38,6 +36,13 @@ JOURNAL_NEARLY_FULL_PERMILLE = 900
 SEQUENCE_SECTOR = 0  # in partition "counters"
 BOOT_SECTOR = 2
 
+MICROPHONE_FAULTS = {
+    acoustic.STUCK: fields.SELFTEST_MIC_STUCK,
+    acoustic.TOO_QUIET: fields.SELFTEST_MIC_QUIET,
+    acoustic.TOO_LOUD: fields.SELFTEST_MIC_LOUD,
+    acoustic.CLIPPING: fields.SELFTEST_MIC_LOUD,
+}
+
 
 class Station:
     """`run` never returns. `board` is the rendered board file."""
@@ -45,7 +50,7 @@ class Station:
     def __init__(self, board: dict):
         self.board = board
         self._interval_s = board.get("status_interval_s", STATUS_INTERVAL_S)
-        self.firmware = digest.of_programs()
+        self.firmware = overlay.with_module("digest", "of_programs")
         self.monotonic = Monotonic(time)
         self.clock = Clock()
         counters = Partition.find(Partition.TYPE_DATA, label="counters")[0]
@@ -54,8 +59,8 @@ class Station:
         self.journal = Journal(Partition.find(Partition.TYPE_DATA, label="journal")[0])
         self.journal.recover()
         self._outbox = Outbox(self.journal)
-        self.console = Console(Commands(self).table(), self._on_frame)
-        self.detector = Detector(board["microphone"]["sample_rate_hz"])
+        self.console = Console(self._on_command, self._on_frame)
+        self.detector = acoustic.Detector(board["microphone"]["sample_rate_hz"])
         self.microphone = Microphone(board["microphone"], self.monotonic, self.detector, self._on_impulse)
         self.gnss = Gnss(board["gnss"], self.monotonic, self.clock)
         self.tamper = tamper.Tamper(board["tamper"], self._on_tamper)
@@ -185,8 +190,7 @@ class Station:
             return
         self._outbox.made(seq, self.monotonic.ms())
         self._to_send.set()
-        for text in report.record_lines(self.journal.read(seq)):
-            self.console.say(text)
+        self.console.say("record %d: %s" % (seq, _summary(observations, status)))
 
     def _status(self) -> dict:
         detector = self.detector
@@ -221,7 +225,7 @@ class Station:
         return status
 
     def selftest(self) -> int:
-        failed = report.MIC_BITS.get(self.detector.self_test()[1], 0)
+        failed = MICROPHONE_FAULTS.get(self.detector.self_test()[1], 0)
         if self.clock.utc(self.monotonic.us())[0] not in (fields.TIME_GNSS, fields.TIME_GNSS_PPS):
             failed |= fields.SELFTEST_GNSS
         if self.tamper.open:
@@ -312,3 +316,16 @@ class Station:
             if now_ms - since_ms < STALLED_MS:
                 watchdog.feed()
             await asyncio.sleep_ms(1000)
+
+    def _on_command(self, words) -> list:
+        return overlay.with_module("commands", "run", self, words)
+
+
+def _summary(observations, status) -> str:
+    """What a record says, in a few words for the console; `last` tells it whole."""
+    if status:
+        return "status, %d impulses, %d s heard" % (status["impulses"], status["heard_ms"] // 1000)
+    first = observations[0]
+    if first["kind"] == fields.KIND_TAMPER:
+        return "case opened" if first["open"] else "case closed"
+    return "%d impulses, the first %d dB above the floor" % (len(observations), first["snr_db10"] // 10)

@@ -25,7 +25,7 @@ from simulate import sound
 from simulate.cable import Cable, Noise
 from simulate.device import BUILD, find_micropython, prepare_device_tree
 
-MODELS_ROOM_BYTES = 96 << 10  # more than the chip models take; boot.py puts the rest of it out of the firmware's reach
+MODELS_ROOM_BYTES = 128 << 10  # more than the chip models take; boot.py puts the rest of it out of the firmware's reach
 BARE_BYTES = 2976  # a bare interpreter takes these: of -X heapsize=160K it leaves 160,864 bytes free
 RESET_SIGNALS = {signal.SIGUSR1, signal.SIGUSR2}  # how a simulated chip resets itself; anything else is an end
 POWER_ON = 1
