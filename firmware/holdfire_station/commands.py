@@ -14,8 +14,7 @@ def run(station, words) -> list:
             try:
                 return answer(station, words[1:])
             finally:
-                overlay.forget("report")
-                overlay.forget("enrolment")
+                overlay.forget("holdfire_station.report", "holdfire_station.enrolment", "holdfire_protocol.words")
     raise ValueError("%s: no such command; `help` lists them" % words[0][:20])
 
 

@@ -1,24 +1,20 @@
-"""Modules that are in memory only while they are used: what a person types is rare, and RAM is not.
-
-`with_module` imports a module of this package, calls one of its functions and forgets the module again.
-"""
+"""Modules that are in memory only while they are used: what a person types is rare, and RAM is not plentiful."""
 
 import sys
 
-import holdfire_station
-
 
 def with_module(name: str, function: str, *arguments):
-    """Result of `holdfire_station.<name>.<function>(*arguments)`; the module may be collected afterwards."""
-    path = "holdfire_station." + name
-    __import__(path)
+    """Result of `<name>.<function>(*arguments)`, `name` being the whole name of a module that is forgotten afterwards."""
+    __import__(name)
     try:
-        return getattr(sys.modules[path], function)(*arguments)
+        return getattr(sys.modules[name], function)(*arguments)
     finally:
         forget(name)
 
 
-def forget(name: str) -> None:
-    """Drop a module of this package, if it is loaded."""
-    if sys.modules.pop("holdfire_station." + name, None) is not None:
-        delattr(holdfire_station, name)
+def forget(*names) -> None:
+    """Drop modules, whole names, as far as they are loaded; the collector can then have them."""
+    for name in names:
+        if sys.modules.pop(name, None) is not None:
+            package, _, leaf = name.rpartition(".")
+            delattr(sys.modules[package], leaf)

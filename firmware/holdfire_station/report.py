@@ -1,6 +1,6 @@
 """What the console says of the station, in lines of at most 80 columns. Nothing here measures or decides."""
 
-from holdfire_protocol import cose, fields, record
+from holdfire_protocol import cose, fields, record, words
 
 
 def utc_text(utc_us: int) -> str:
@@ -29,7 +29,7 @@ def time_text(time) -> str:
         within = "%d us" % uncertainty_us
     else:
         within = "%d ms" % (uncertainty_us // 1000)
-    return "%s +- %s (%s)" % (utc_text(utc_us), within, fields.TIME_SOURCES[source])
+    return "%s +- %s (%s)" % (utc_text(utc_us), within, words.TIME_SOURCES[source])
 
 
 def decibels(db10: int) -> str:
@@ -39,7 +39,7 @@ def decibels(db10: int) -> str:
 
 def selftest_lines(failed: int) -> list:
     """One line a failed test, or one that says all is well."""
-    lines = ["FAIL %s" % name for bit, name in enumerate(fields.SELFTEST_NAMES) if failed >> bit & 1]
+    lines = ["FAIL %s" % name for bit, name in enumerate(words.SELFTEST_NAMES) if failed >> bit & 1]
     return lines or ["self-test: all well"]
 
 
@@ -49,7 +49,7 @@ def record_lines(message: bytes) -> list:
     lines = ["record %d, boot %d, %d bytes" % (named["seq"], named["boot"], len(message))]
     lines.append("  " + time_text(named["time"]))
     if "restart" in named:
-        lines.append("  restart: " + fields.RESTARTS[named["restart"]])
+        lines.append("  restart: " + words.RESTARTS[named["restart"]])
     for observation in named.get("observations", ()):
         lines.append("  " + observation_text(observation))
     if "status" in named:

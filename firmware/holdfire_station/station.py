@@ -50,7 +50,7 @@ class Station:
     def __init__(self, board: dict):
         self.board = board
         self._interval_s = board.get("status_interval_s", STATUS_INTERVAL_S)
-        self.firmware = overlay.with_module("digest", "of_programs")
+        self.firmware = overlay.with_module("holdfire_station.digest", "of_programs")
         self.monotonic = Monotonic(time)
         self.clock = Clock()
         counters = Partition.find(Partition.TYPE_DATA, label="counters")[0]
@@ -199,7 +199,7 @@ class Station:
         gc.collect()
         status = {
             "interval_s": self._interval_s + STATUS_SLACK_S,
-            "reset_cause": min(machine.reset_cause(), len(fields.RESET_CAUSES) - 1),
+            "reset_cause": min(machine.reset_cause(), fields.RESET_SOFT),
             "selftest": self.selftest(),
             "heard_ms": (heard - self._heard_before) // rate_khz,
             "lost_ms": (lost - self._lost_before) // rate_khz,
@@ -318,7 +318,7 @@ class Station:
             await asyncio.sleep_ms(1000)
 
     def _on_command(self, words) -> list:
-        return overlay.with_module("commands", "run", self, words)
+        return overlay.with_module("holdfire_station.commands", "run", self, words)
 
 
 def _summary(observations, status) -> str:

@@ -6,7 +6,7 @@ Turns verified fields into report sections; reads no database and prints nothing
 import math
 from typing import Any
 
-from holdfire_protocol import fields
+from holdfire_protocol import fields, words
 
 from . import times
 from .output import BAD, DIM, GOOD, WARN, Section, age, counted, percent
@@ -44,7 +44,7 @@ def headline(named: dict[str, Any]) -> str:
         return "UNREADABLE: altered in the database"
     parts = []
     if "restart" in named:
-        parts.append(f"chain restarts: {fields.RESTARTS[named['restart']]}")
+        parts.append(f"chain restarts: {words.RESTARTS[named['restart']]}")
     impulses = [o for o in named.get("observations", ()) if o["kind"] == fields.KIND_IMPULSE]
     if impulses:
         peak = max(o["peak"] for o in impulses)
@@ -101,9 +101,9 @@ def selftest_words(bits: int) -> str:
     """The failed tests by name."""
     if not bits:
         return "all well"
-    known = [name for bit, name in enumerate(fields.SELFTEST_NAMES) if bits >> bit & 1]
-    unknown = bits >> len(fields.SELFTEST_NAMES)
-    return ", ".join(known + ([f"unknown test bits {unknown << len(fields.SELFTEST_NAMES):#x}"] if unknown else []))
+    known = [name for bit, name in enumerate(words.SELFTEST_NAMES) if bits >> bit & 1]
+    unknown = bits >> len(words.SELFTEST_NAMES)
+    return ", ".join(known + ([f"unknown test bits {unknown << len(words.SELFTEST_NAMES):#x}"] if unknown else []))
 
 
 def band_rows(bands: bytes) -> list[tuple[str, str]]:
@@ -127,7 +127,7 @@ def _heading(named: dict[str, Any]) -> Section:
     section.add("made", time_words(named["time"]))
     section.add("boot", f"boot {named['boot']} of the station, {span(named['uptime_ms'] * 1000)} after it started")
     if "restart" in named:
-        section.add("restart", f"does not simply follow the record before: {fields.RESTARTS[named['restart']]}", WARN)
+        section.add("restart", f"does not simply follow the record before: {words.RESTARTS[named['restart']]}", WARN)
     return section
 
 
@@ -204,7 +204,7 @@ def _status(status: dict[str, Any]) -> Section:
         f"{tenths(status['journal_permille'])}% full, {counted(status['pending'], 'record')} not yet receipted",
     )
     section.add("next status", f"due within {age(status['interval_s'])}")
-    section.add("last reset", fields.RESET_CAUSES[status["reset_cause"]])
+    section.add("last reset", words.RESET_CAUSES[status["reset_cause"]])
     section.add("memory", f"{status['heap_free']} bytes free")
     section.add("refused", f"{status['refused']} damaged or refused lines and beacons since it started")
     section.add("firmware", f"{status['firmware'].hex()} (first bytes of SHA-256 over its program)")

@@ -45,22 +45,21 @@ GENESIS = b"holdfire.genesis.1\x00"  # hashed with network id and public key: th
 FRAME_RECORD = 1
 FRAME_BEACON = 2
 
-# time source
+# time source; these and the following numbers have words in words.py
 TIME_NONE = 0
 TIME_CRYSTAL = 1
 TIME_BEACON = 2
 TIME_GNSS = 3
 TIME_GNSS_PPS = 4
 TIME_HOST = 5
-TIME_SOURCES = ("none", "crystal", "beacon", "gnss", "gnss_pps", "host")
 
 # restart reason: why this record does not simply follow the one before it
 RESTART_FIRST = 1
 RESTART_JOURNAL_LOST = 2
 RESTART_UNCLEAN = 3
-RESTARTS = ("", "first record", "journal lost", "sequence number lost in a power cut")
 
-RESET_CAUSES = ("unknown", "power on", "hard", "watchdog", "deep sleep", "soft")
+# reset cause, as `machine.reset_cause` of the ESP32 numbers them
+RESET_SOFT = 5
 
 KIND_IMPULSE = 1
 KIND_TAMPER = 2
@@ -74,16 +73,6 @@ SELFTEST_TAMPER = 16
 SELFTEST_BATTERY = 32
 SELFTEST_JOURNAL = 64
 SELFTEST_TASK = 128
-SELFTEST_NAMES = (
-    "microphone too quiet",
-    "microphone too loud",
-    "microphone stuck",
-    "no GNSS time",
-    "case open",
-    "battery low",
-    "journal nearly full",
-    "a task failed",
-)
 
 
 class Shape:

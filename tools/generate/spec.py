@@ -9,7 +9,7 @@ import pathlib
 import re
 
 from generate import annotate, field_tables, samples
-from holdfire_protocol import cbor, cose, fields, frame, line, record
+from holdfire_protocol import cbor, cose, fields, frame, line, record, words
 
 TARGET = pathlib.Path(__file__).resolve().parents[2] / "protocol" / "SPEC.md"
 PART = re.compile(r"(<!-- begin ([a-z-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -87,7 +87,7 @@ def _domains() -> str:
 
 
 def _selftest() -> str:
-    rows = [[str(i), str(1 << i), name] for i, name in enumerate(fields.SELFTEST_NAMES)]
+    rows = [[str(i), str(1 << i), name] for i, name in enumerate(words.SELFTEST_NAMES)]
     return _rows(["bit", "value", "when set"], rows)
 
 

@@ -33,7 +33,7 @@ from rich.text import Text  # noqa: E402
 from holdfire import show, times  # noqa: E402
 from holdfire.registry import Registry  # noqa: E402
 from holdfire.views import View  # noqa: E402
-from holdfire_protocol import fields, frame, line  # noqa: E402
+from holdfire_protocol import fields, frame, line, words  # noqa: E402
 from simulate.device import ToolMissing, prepare_device_tree  # noqa: E402
 from simulate.sound import SPEED_OF_SOUND_M_S  # noqa: E402
 from simulate.station import SimulatedStation  # noqa: E402
@@ -283,7 +283,7 @@ class Network:
                 continue
             status = found.status or {}
             failed = show.selftest_words(status["selftest"]) if status else ""
-            clock = fields.TIME_SOURCES[found.time[0]] if found.time else "none"
+            clock = words.TIME_SOURCES[found.time[0]] if found.time else "none"
             lines.append(Text(
                 f"{station.name:<8} {'up' if station.running else 'DOWN'}  boot {found.boot}  record {found.last_seq}, "
                 f"receipted to {found.contiguous_seq}  clock {clock}  "

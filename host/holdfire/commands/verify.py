@@ -9,7 +9,7 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from holdfire_protocol import fields
+from holdfire_protocol import words
 
 from .. import audit, evidence, times
 from ..audit import Audit, StationAudit
@@ -92,7 +92,7 @@ def _station(found: StationAudit) -> Section:
     if found.given_up:
         section.add("never sent", f"{numbers(found.given_up)}, by the station's own signed word", WARN)
     for seq, why in found.restarts:
-        section.add("restart", f"record {seq}: {fields.RESTARTS[why]}")
+        section.add("restart", f"record {seq}: {words.RESTARTS[why]}")
     if found.repeated:
         section.add("repeated", f"{counted(found.repeated, 'copy', 'copies')} of records, identical: sent again")
     if found.receipts:
