@@ -4,7 +4,7 @@ import sys
 
 
 def with_module(name: str, function: str, *arguments):
-    """Result of `<name>.<function>(*arguments)`, `name` being the whole name of a module that is forgotten afterwards."""
+    """Result of `name.function(*arguments)`; `name` is the whole name of a module that is forgotten afterwards."""
     __import__(name)
     try:
         return getattr(sys.modules[name], function)(*arguments)

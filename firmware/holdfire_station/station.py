@@ -324,8 +324,8 @@ class Station:
 def _summary(observations, status) -> str:
     """What a record says, in a few words for the console; `last` tells it whole."""
     if status:
-        return "status, %d impulses, %d s heard" % (status["impulses"], status["heard_ms"] // 1000)
+        return "status, impulses: %d, heard: %d s" % (status["impulses"], status["heard_ms"] // 1000)
     first = observations[0]
     if first["kind"] == fields.KIND_TAMPER:
         return "case opened" if first["open"] else "case closed"
-    return "%d impulses, the first %d dB above the floor" % (len(observations), first["snr_db10"] // 10)
+    return "impulses: %d, the first %d dB above the floor" % (len(observations), first["snr_db10"] // 10)

@@ -45,7 +45,7 @@ _RING_AT = const(9)
 _HOPS = const(10)  # since the start of the epoch
 _STA_SUM = const(11)
 _STA = const(12)
-_MTA = const(13)  # mean over about 32 hops: how the last round decays
+_MTA = const(13)  # 16 * mean over about 64 hops: how the last round decays, how a gust grows
 _LTA = const(14)
 _LTA_SUM = const(15)
 _LTA_BLOCKS = const(16)  # that went into LTA so far
@@ -79,7 +79,13 @@ _REARM_HOPS = const(42)
 _QUIET_HOPS = const(43)
 _LONGEST_HOPS = const(44)
 _STA_RING = const(45)  # up to 16 hops
-_STATE_SIZE = const(61)
+_LOW2 = const(61)
+_DEV_BLOCK = const(62)
+_DEV_SUM = const(63)
+_DEV = const(64)
+_RATIO_Q4 = const(65)
+_DEVIATIONS_Q4 = const(66)
+_STATE_SIZE = const(67)
 
 # What `_scan` stopped for
 _TRIGGERED = const(1)
@@ -120,6 +126,7 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
     b = ptr8(samples)
     dc = s[_DC] - _BIAS
     low = s[_LOW] - _BIAS
+    low2 = s[_LOW2] - _BIAS
     dc_shift = s[_DC_SHIFT]
     low_shift = dc_shift - 2
     hop = s[_HOP]
@@ -152,6 +159,8 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
             at = (at + 1) & mask
             y = x - (low >> low_shift)
             low += y
+            y -= low2 >> low_shift
+            low2 += y
             total += y if y >= 0 else 0 - y
             if x < 0:
                 x = 0 - x
@@ -181,14 +190,15 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
             sta = sum_ >> s[_STA_SHIFT]
             s[_STA] = sta
             lta = s[_LTA]
-            on = lta * s[_ON_Q4]
+            mta = s[_MTA] >> 4
+            # A sound must stand out from the floor and from what was there just before: from a gust, which grows by more
+            # than `thr_on` but not within 64 ms, and from the decay of the last round.
+            rises = 1 if sta << 4 > (lta if lta > mta else mta) * s[_RATIO_Q4] else 0
             if s[_IN_EVENT]:
                 age = s[_AGE] + 1
                 s[_AGE] = age
-                # A new round inside an event stands as high above the decay of the last as any shot above the floor,
-                # and within 6 dB of the loudest; echoes seldom do both.
-                after = on if on > s[_MTA] * s[_ON_Q4] else s[_MTA] * s[_ON_Q4]
-                if age >= s[_REARM_HOPS] and sta << 4 > after and sta << 1 >= s[_EVENT_STA]:
+                # A new round inside an event also comes within 6 dB of the loudest; echoes seldom do.
+                if rises and age >= s[_REARM_HOPS] and sta << 1 >= s[_EVENT_STA]:
                     action = _NEXT_ROUND
                 else:
                     s[_EVENT_CLIPPED] = s[_EVENT_CLIPPED] + clipped
@@ -204,15 +214,15 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
                     elif age >= s[_LONGEST_HOPS]:
                         # Not an impulse but a new, louder background: take its level as the floor at once.
                         action = _ENDED
-                        if s[_MTA] > lta:
-                            lta = s[_MTA]
+                        if mta > lta:
+                            lta = mta
                             s[_LTA] = lta
                             s[_LTA_SUM] = lta * s[_LTA_BLOCKS]
                     elif age >= s[_REARM_HOPS] and age - s[_LOUD_AGE] >= s[_QUIET_HOPS]:
                         action = _ENDED
             elif s[_SETTLE]:
                 s[_SETTLE] = s[_SETTLE] - 1
-            elif s[_LTA_BLOCKS] >= _BLOCKS_TO_ARM and sta << 4 > on and sta >= s[_LEVEL_LEAST]:
+            elif rises and s[_LTA_BLOCKS] >= _BLOCKS_TO_ARM and sta >= s[_LEVEL_LEAST]:
                 action = _TRIGGERED
             else:
                 # One loud hop may not lift the floor by itself: it counts at most four times the floor.
@@ -220,25 +230,40 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
                 if s[_LTA_BLOCKS] == 0 or cap > 0xFFFFFF:
                     cap = 0xFFFFFF
                 s[_BLOCK_SUM] = s[_BLOCK_SUM] + (m if m < cap else cap)
+                deviation = sta - lta if sta > lta else lta - sta
+                s[_DEV_BLOCK] = s[_DEV_BLOCK] + (deviation if deviation < cap else cap)
                 s[_BLOCK_HOPS] = s[_BLOCK_HOPS] + 1
                 if s[_BLOCK_HOPS] == 64:
                     mean = s[_BLOCK_SUM] >> 6
                     if mean > _LTA_MOST:
                         mean = _LTA_MOST
+                    deviation = s[_DEV_BLOCK] >> 6
+                    if deviation > _LTA_MOST:
+                        deviation = _LTA_MOST
+                    s[_DEV_BLOCK] = 0
                     s[_BLOCK_SUM] = 0
                     s[_BLOCK_HOPS] = 0
                     if s[_LTA_BLOCKS] < s[_LTA_LENGTH]:
                         s[_LTA_BLOCKS] = s[_LTA_BLOCKS] + 1
                         s[_LTA_SUM] = s[_LTA_SUM] + mean
+                        s[_DEV_SUM] = s[_DEV_SUM] + deviation
                     else:
                         s[_LTA_SUM] = s[_LTA_SUM] + mean - lta
+                        s[_DEV_SUM] = s[_DEV_SUM] + deviation - s[_DEV]
                     lta = int(s[_LTA_SUM]) // int(s[_LTA_BLOCKS])
                     s[_LTA] = lta
+                    s[_DEV] = int(s[_DEV_SUM]) // int(s[_LTA_BLOCKS])
+                    ratio = 16 + int(s[_DEV]) * int(s[_DEVIATIONS_Q4]) // (lta + 1)
+                    if ratio < s[_ON_Q4]:
+                        ratio = s[_ON_Q4]
+                    if ratio > 255:
+                        ratio = 255
+                    s[_RATIO_Q4] = ratio
                     if lta < s[_FLOOR_LEAST]:
                         s[_FLOOR_LEAST] = lta
                     if lta > s[_FLOOR_MOST]:
                         s[_FLOOR_MOST] = lta
-            s[_MTA] = s[_MTA] + (((m if m < _LTA_MOST else _LTA_MOST) - s[_MTA]) >> 5)
+            s[_MTA] = s[_MTA] + ((((m if m < _LTA_MOST else _LTA_MOST) << 4) - s[_MTA]) >> 6)
             s[_LAST_CLIPPED] = clipped
             fill = 0
             total = 0
@@ -247,6 +272,7 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
             peak = 0
     s[_DC] = dc + _BIAS
     s[_LOW] = low + _BIAS
+    s[_LOW2] = low2 + _BIAS
     s[_RING_AT] = at
     s[_PREVIOUS] = previous
     s[_FILL] = fill
@@ -275,7 +301,7 @@ class Detector:
     `pool`              impulses that can wait, plus two
     """
 
-    def __init__(self, rate_hz=16000, sta_ms=4, lta_ms=4096, thr_on_db10=140, thr_off_db10=60, level_min_db10=-750,
+    def __init__(self, rate_hz=16000, sta_ms=4, lta_ms=4096, thr_on_db10=100, deviations=8, thr_off_db10=60, level_min_db10=-750,
                  rearm_ms=60, quiet_ms=150, longest_ms=2000, stuck_ms=500, floor_low_db10=-1000, floor_high_db10=-300,
                  pool=8):
         if rate_hz not in (8000, 16000):
@@ -302,7 +328,7 @@ class Detector:
         self._work = array("i", bytes(4 * WORK_SIZE))
         self._ring = array("i", [_RING_BIAS] * (RING_HOPS * hop))
         state = array("i", bytes(4 * _STATE_SIZE))
-        state[_DC] = state[_LOW] = _BIAS
+        state[_DC] = state[_LOW] = state[_LOW2] = _BIAS
         state[_SETTLE] = _SETTLE_HOPS
         state[_HOP] = hop
         state[_HOP_SHIFT] = 2 if hop == 16 else 1
@@ -311,6 +337,8 @@ class Detector:
             state[_STA_SHIFT] += 1
         state[_LTA_LENGTH] = lta_ms // 64
         state[_ON_Q4] = levels.amplitude_at(thr_on_db10, 16)
+        state[_DEVIATIONS_Q4] = deviations << 4
+        state[_RATIO_Q4] = state[_ON_Q4]
         state[_OFF_Q4] = levels.amplitude_at(thr_off_db10, 16)
         state[_LEVEL_LEAST] = levels.amplitude_at(level_min_db10, _M_FULL_SCALE)
         state[_REARM_HOPS] = rearm_ms

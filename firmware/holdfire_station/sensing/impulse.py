@@ -53,6 +53,7 @@ def _pick(ring_buf, work_buf, at: int, hop: int, search: int, end: int):
     while sweep < 4:  # loudest; sum; best split; splits nearly as good
         # y is computed again in every sweep: a copy would cost 1.6 KB. The first hop is run-in of the high-pass.
         low = (ring[at] - _BIAS) << low_shift
+        low2 = 0
         before = 0
         loudest_at = search
         p = 0
@@ -60,6 +61,8 @@ def _pick(ring_buf, work_buf, at: int, hop: int, search: int, end: int):
             y = ring[(at + p) & mask] - _BIAS
             y -= low >> low_shift
             low += y
+            y -= low2 >> low_shift
+            low2 += y
             if y < 0:
                 y = 0 - y
             if sweep == 0:
