@@ -8,6 +8,7 @@ from . import fields
 
 TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for true
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -17,121 +18,132 @@ class FieldError(ValueError):
     def __init__(self, field: str, reason: str):
         super().__init__("%s: %s" % (field, reason))
         self.field = field
+        self.reason = reason
+
+    def within(self, outer: str) -> "FieldError":
+        """The same, named from outside. Names are joined only on the way out of an error: a right record costs none."""
+        joint = "" if not self.field or self.field[0] == "[" else "."
+        return FieldError(outer + joint + self.field, self.reason)
 
 
-def pack(shape: fields.Shape, named: "dict[str, Any]", where: str = "") -> "dict[int, Any]":
+def pack(shape: fields.Shape, named: "dict[str, Any]") -> "dict[int, Any]":
     """Map with integer keys from a dict of named fields. Raises FieldError."""
-    rows = _rows(shape, named.get("kind") if shape.variants else None, where)
+    return _from_outside(shape, _pack, named)  # type: ignore[no-any-return]
+
+
+def unpack(shape: fields.Shape, packed: "Any") -> "dict[str, Any]":
+    """Dict of named fields from a decoded map with integer keys. Raises FieldError."""
+    return _from_outside(shape, _unpack, packed)  # type: ignore[no-any-return]
+
+
+def _from_outside(shape: fields.Shape, convert: "Callable[[fields.Shape, Any], Any]", value: "Any") -> "Any":
+    try:
+        return convert(shape, value)
+    except FieldError as error:
+        raise error if error.field else error.within(shape.name)
+
+
+def _pack(shape: fields.Shape, named: "Any") -> "dict[int, Any]":
+    if not isinstance(named, dict):
+        raise FieldError("", "not a dict of fields")
+    rows = _rows(shape, named.get("kind") if shape.variants else None)
     packed = {}
-    used = 0
     for row in rows:
-        name = row[1]
-        if name in named:
-            packed[row[0]] = _pack_value(row, named[name], where + name)
-            used += 1
+        if row[1] in named:
+            packed[row[0]] = _convert(row, named[row[1]], _pack)
         elif row[5]:
-            raise FieldError(where + name, "missing")
-    if used != len(named):
+            raise FieldError(row[1], "missing")
+    if len(packed) != len(named):
         known = [row[1] for row in rows]
-        raise FieldError(where + str(sorted(n for n in named if n not in known)[0]), "no such field")
+        raise FieldError(sorted([str(name) for name in named if name not in known])[0], "no such field")
     return packed
 
 
-def unpack(shape: fields.Shape, packed: "Any", where: str = "") -> "dict[str, Any]":
-    """Dict of named fields from a decoded map with integer keys. Raises FieldError."""
+def _unpack(shape: fields.Shape, packed: "Any") -> "dict[str, Any]":
     if not isinstance(packed, dict):
-        raise FieldError((where or shape.name + ".")[:-1], "not a map")
-    rows = _rows(shape, packed.get(1) if shape.variants else None, where)
-    known = [row[0] for row in rows]
+        raise FieldError("", "not a map")
+    rows = _rows(shape, packed.get(1) if shape.variants else None)
     named = {}
     for row in rows:
-        key = row[0]
-        if key in packed:
-            named[row[1]] = _unpack_value(row, packed[key], where + row[1])
+        if row[0] in packed:
+            named[row[1]] = _convert(row, packed[row[0]], _unpack)
         elif row[5]:
-            raise FieldError(where + row[1], "missing")
+            raise FieldError(row[1], "missing")
     # By type too: a host's decoder may offer a key that only equals one of ours, as True and 1.0 equal 1.
-    unknown = [k for k in packed if not _is_int(k) or k not in known]
+    known = [row[0] for row in rows]
+    unknown = [key for key in packed if not _is_int(key) or key not in known]
     if unknown:
-        raise FieldError((where or shape.name + ".")[:-1], "unknown key %s" % sorted([str(k) for k in unknown])[0])
+        raise FieldError("", "unknown key %s" % sorted([str(key) for key in unknown])[0])
     return named
 
 
-def _rows(shape: fields.Shape, kind: "Any", where: str) -> "Any":
+def _rows(shape: fields.Shape, kind: "Any") -> "Any":
     if not shape.variants:
         return shape.rows
     for variant in shape.variants:
         if variant[0] == kind and _is_int(kind):
             return variant[2]
-    raise FieldError(where + "kind", "unknown kind")
+    raise FieldError("kind", "unknown kind")
 
 
-def _pack_value(row: "Any", value: "Any", where: str) -> "Any":
-    kind = row[2]
-    if kind == fields.MAP:
-        if not isinstance(value, dict):
-            raise FieldError(where, "not a dict of fields")
-        return pack(row[6], value, where + ".")
-    if kind == fields.LIST:
-        _check_count(row, value, where)
-        return [_pack_element(row[6], item, "%s[%d]" % (where, i)) for i, item in enumerate(value)]
-    if kind == fields.TUPLE:
-        return _pack_element(row[6], value, where)
-    _check_scalar(row, value, where)
-    return value
+def _convert(row: "Any", value: "Any", convert_map: "Callable[[fields.Shape, Any], Any]") -> "Any":
+    """`value` checked against its row, its inner maps packed or unpacked by `convert_map`."""
+    kind, shape = row[2], row[6]
+    try:
+        if kind <= fields.BYTES:
+            _check_scalar(row, value)
+            return value
+        if kind == fields.MAP:
+            return convert_map(shape, value)
+        if kind == fields.TUPLE:
+            return _check_tuple(shape, value)
+        return _convert_list(row, value, convert_map)
+    except FieldError as error:
+        raise error.within(row[1])
 
 
-def _unpack_value(row: "Any", value: "Any", where: str) -> "Any":
-    kind = row[2]
-    if kind <= fields.BYTES:
-        _check_scalar(row, value, where)
-        return value
-    if kind == fields.MAP:
-        return unpack(row[6], value, where + ".")
-    if kind == fields.LIST:
-        _check_count(row, value, where)
-        return [_unpack_element(row[6], item, "%s[%d]" % (where, i)) for i, item in enumerate(value)]
-    return _unpack_element(row[6], value, where)
-
-
-def _pack_element(shape: fields.Shape, value: "Any", where: str) -> "Any":
-    if not shape.is_tuple:
-        if not isinstance(value, dict):
-            raise FieldError(where, "not a dict of fields")
-        return pack(shape, value, where + ".")
-    if not isinstance(value, (list, tuple)):
-        raise FieldError(where, "not an array")
-    if len(value) != len(shape.rows):
-        raise FieldError(where, "%d elements, not %d" % (len(value), len(shape.rows)))
-    for row, item in zip(shape.rows, value):
-        _check_scalar(row, item, where + "." + row[1])
-    return list(value)
-
-
-def _unpack_element(shape: fields.Shape, value: "Any", where: str) -> "Any":
-    if not shape.is_tuple:
-        return unpack(shape, value, where + ".")
-    return tuple(_pack_element(shape, value, where))
-
-
-def _check_count(row: "Any", value: "Any", where: str) -> None:
-    if not isinstance(value, (list, tuple)):
-        raise FieldError(where, "not an array")
+def _convert_list(row: "Any", value: "Any", convert_map: "Callable[[fields.Shape, Any], Any]") -> "Any":
+    _check_array(value)
     if not row[3] <= len(value) <= row[4]:
-        raise FieldError(where, "%d elements, allowed %d to %d" % (len(value), row[3], row[4]))
+        raise FieldError("", "%d elements, allowed %d to %d" % (len(value), row[3], row[4]))
+    shape = row[6]
+    items: list[Any] = []
+    for item in value:
+        try:
+            items.append(_check_tuple(shape, item) if shape.is_tuple else convert_map(shape, item))
+        except FieldError as error:
+            raise error.within("[%d]" % len(items))
+    return items
 
 
-def _check_scalar(row: "Any", value: "Any", where: str) -> None:
+def _check_tuple(shape: fields.Shape, value: "Any") -> "Any":
+    _check_array(value)
+    if len(value) != len(shape.rows):
+        raise FieldError("", "%d elements, not %d" % (len(value), len(shape.rows)))
+    for row, item in zip(shape.rows, value):
+        try:
+            _check_scalar(row, item)
+        except FieldError as error:
+            raise error.within(row[1])
+    return tuple(value)
+
+
+def _check_array(value: "Any") -> None:
+    if not isinstance(value, (list, tuple)):
+        raise FieldError("", "not an array")
+
+
+def _check_scalar(row: "Any", value: "Any") -> None:
     if row[2] == fields.BYTES:
         if not isinstance(value, bytes):
-            raise FieldError(where, "not a byte string")
+            raise FieldError("", "not a byte string")
         if not row[3] <= len(value) <= row[4]:
-            raise FieldError(where, "%d bytes, allowed %d to %d" % (len(value), row[3], row[4]))
+            raise FieldError("", "%d bytes, allowed %d to %d" % (len(value), row[3], row[4]))
     else:
         if not _is_int(value):
-            raise FieldError(where, "not an integer")
+            raise FieldError("", "not an integer")
         if not row[3] <= value <= row[4]:
-            raise FieldError(where, "%d is outside %d to %d" % (value, row[3], row[4]))
+            raise FieldError("", "%d is outside %d to %d" % (value, row[3], row[4]))
 
 
 def _is_int(value: "Any") -> bool:

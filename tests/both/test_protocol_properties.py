@@ -182,6 +182,30 @@ def test_what_would_be_refused_is_not_encoded():
             cose.join(bytes(kid), bytes(payload), bytes(signature))
 
 
+@pytest.mark.parametrize("changed, field", [
+    ({"unknown": 1}, "unknown"), ({"seq": None}, "seq"), ({"time": 5}, "time"), ({"time": (0, 0)}, "time"),
+    ({"time": (True, 0, fields.U32)}, "time.source"), ({"prev": bytearray(32)}, "prev"), ({"status": 5}, "status"),
+    ({"status": {}}, "status.interval_s"), ({"observations": 5}, "observations"),
+    ({"observations": [5]}, "observations[0]"),
+    ({"observations": []}, "observations"), ({"observations": [{"kind": 9}]}, "observations[0].kind"),
+    ({"observations": [{"kind": 2, "onset_us": 0}]}, "observations[0].onset_uncertainty_us"),
+    ({"observations": [{}]}, "observations[0].kind"), ({"restart": 0}, "restart"),
+])
+def test_a_station_is_told_which_field_it_got_wrong(changed, field):
+    right = {"seq": 1, "prev": bytes(32), "boot": 1, "time": (0, 0, fields.U32), "uptime_ms": 0, "restart": 1}
+    record.encode_record(right)
+    with pytest.raises(schema.FieldError) as caught:
+        record.encode_record({**right, **changed})
+    assert caught.value.field == field and str(caught.value).startswith(field + ": ")
+
+
+@pytest.mark.parametrize("missing", ["seq", "prev", "boot", "time", "uptime_ms"])
+def test_a_record_without_a_required_field_is_not_encoded(missing):
+    right = {"seq": 1, "prev": bytes(32), "boot": 1, "time": (0, 0, fields.U32), "uptime_ms": 0, "restart": 1}
+    with pytest.raises(schema.FieldError, match=f"{missing}: missing"):
+        record.encode_record({name: value for name, value in right.items() if name != missing})
+
+
 def test_what_only_equals_an_integer_is_refused_in_fields():
     """A host may decode with a library that knows true and 1.0; both equal 1 as a value and as a key."""
     tamper = {1: 2, 2: 0, 3: 0, 4: 1}

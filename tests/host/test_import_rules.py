@@ -30,8 +30,8 @@ def imported(path: pathlib.Path) -> set[str]:
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names.add((node.module or "").split(".")[0])
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "__import__":
-            names.add(ast.literal_eval(node.args[0]).split(".")[0])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.split(".")[0] in OURS:
+            names.add(node.value.split(".")[0])  # the name of a module of ours, for an import at run time
     return names
 
 

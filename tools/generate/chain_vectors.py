@@ -7,6 +7,7 @@ from holdfire_protocol import fields, record
 
 NOW_US = 1_795_525_300_000_000
 ENROLLED_US = NOW_US - 3_600_000_000
+CLOCK_UNCERTAINTY_US = 1_000  # the collector's own
 TOLERANCE_FUTURE_US = 120_000_000
 TOLERANCE_PAST_US = 86_400_000_000
 
@@ -36,8 +37,8 @@ def chains() -> dict:
             }
         )
 
-    latest = at(NOW_US + TOLERANCE_FUTURE_US + 5_000, 5_000)
-    too_late = at(NOW_US + TOLERANCE_FUTURE_US + 5_001, 5_000)
+    bound_us = NOW_US + CLOCK_UNCERTAINTY_US + TOLERANCE_FUTURE_US
+    latest, too_late = at(bound_us + 5_000, 5_000), at(bound_us + 5_001, 5_000)
     earliest = at(ENROLLED_US - TOLERANCE_PAST_US)
     too_early = at(ENROLLED_US - TOLERANCE_PAST_US - 1)
     sure, unsure = at(NOW_US), at(NOW_US, 60_000_000)
@@ -112,7 +113,7 @@ def chains() -> dict:
         ("no time", "a time without a source is always plausible", [(one, "linked")], one),
         (
             "latest plausible time",
-            "the collector's clock, its tolerance and the stated uncertainty",
+            "the collector's clock, its uncertainty and tolerance, and the uncertainty that the record states",
             [(one, "linked"), (latest, "linked")],
             latest,
         ),
@@ -148,6 +149,7 @@ def chains() -> dict:
         **KEYS,
         "now_us": NOW_US,
         "enrolled_us": ENROLLED_US,
+        "clock_uncertainty_us": CLOCK_UNCERTAINTY_US,
         "tolerance_future_us": TOLERANCE_FUTURE_US,
         "tolerance_past_us": TOLERANCE_PAST_US,
         "good": [
