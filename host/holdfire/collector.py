@@ -194,8 +194,10 @@ class Collector:
                     ports.send(port, line)
                 sent[port] = now
                 self._tell_beacon(port, receipts)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(answers_due.wait(), max(0.0, next_at - self._loop.time()))
+                async with asyncio.timeout_at(next_at):
+                    await answers_due.wait()
             answers_due.clear()
 
     def _make_beacons(

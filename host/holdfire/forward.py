@@ -113,7 +113,8 @@ class Forwarder:
         longest_s = self._settings.forward_retry_max_ms / 1000
         pause_s = random.uniform(0.5, 1) * min(longest_s, self._settings.forward_retry_ms * 2 ** min(tries, 20) / 1000)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._finishing.wait(), max(pause_s, min(at_least_s, longest_s)))
+            async with asyncio.timeout(max(pause_s, min(at_least_s, longest_s))):
+                await self._finishing.wait()
 
 
 class FileForwarder(Forwarder):

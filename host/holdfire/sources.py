@@ -145,7 +145,7 @@ class Port:
 
 
 class Ports:
-    """Keeps the wanted ports open. `scan` is called again and again, on any one thread at a time."""
+    """Keeps the wanted ports open: `scan` again and again, on any thread; `close` waits for a scan and is the last."""
 
     def __init__(
         self,
@@ -160,9 +160,16 @@ class Ports:
         self._tell = tell
         self._said: dict[str, str] = {}  # what was last said of a path that is not open, so that it is said once
         self.open: dict[str, Port] = {}
+        self._lock = threading.Lock()
+        self._closed = False
 
     def scan(self) -> None:
         """Close what went away, open what came."""
+        with self._lock:
+            if not self._closed:
+                self._scan()
+
+    def _scan(self) -> None:
         wanted, missing = find_ports(self._patterns)
         for path, port in list(self.open.items()):
             if port.fault or path not in wanted or os.path.realpath(path) != port.real_path:
@@ -187,9 +194,11 @@ class Ports:
             port.send(line)
 
     def close(self) -> None:
-        for port in list(self.open.values()):
-            del self.open[port.path]
-            port.close()
+        with self._lock:
+            self._closed = True
+            for port in list(self.open.values()):
+                del self.open[port.path]
+                port.close()
 
     def _close(self, port: Port, why: str) -> None:
         del self.open[port.path]

@@ -80,6 +80,9 @@ def test_records_arrive_are_receipted_and_forwarded_and_stopping_leaves_nothing(
     running = Running(deployment, [pattern])
     until(lambda: all(peer.acknowledged > 60 for peer in peers.values()))
     for peer in peers.values():
+        peer.producing = False
+    until(lambda: all(peer.acknowledged == peer.chain.seq for peer in peers.values()))
+    for peer in peers.values():
         peer.stop()
     running.end()
     assert running.error is None
