@@ -23,9 +23,15 @@ run: $(VENV)/.ready ## three simulated stations and a collector, live; Ctrl-C st
 test: $(VENV)/.ready ## everything, under CPython and MicroPython
 	@$(PY) -m pytest
 
-check: $(VENV)/.ready ## ruff, mypy, generated files, import rules: the whole static gate
+build/typings/.ready: tools/requirements-stubs.txt $(VENV)/.ready
+	@rm -rf build/typings
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target build/typings -r tools/requirements-stubs.txt
+	@touch $@
+
+check: $(VENV)/.ready build/typings/.ready ## ruff, mypy, generated files, import rules: the whole static gate
 	$(VENV)/bin/ruff check .
 	$(PY) -m mypy
+	$(PY) -m mypy --config-file tools/mypy-firmware.ini
 	$(PY) tools/generate --check
 
 clean: ## remove .venv and what was built (simulated data in run/ stays)

@@ -23,7 +23,7 @@ class Gnss:
         self._clock = clock
         self.fix = Fix()
         self._fix_ms = None
-        self._pulse_ticks_us = None
+        self._pulse_ticks_us = None  # of the last edge not yet named by a sentence
         pps = Pin(settings["pps_pin"], Pin.IN)
         pps.irq(self._pulse, Pin.IRQ_RISING)
 
@@ -48,4 +48,4 @@ class Gnss:
         return fix.latitude_e7, fix.longitude_e7, fix.height_dm, fix.hdop_x10
 
     def _pulse(self, _pin) -> None:
-        self._pulse_ticks_us = time.ticks_us()  # raw: an interrupt must not touch what the program is computing
+        self._pulse_ticks_us = time.ticks_us()  # type: ignore[assignment]  # raw: an interrupt must not touch what the program is computing

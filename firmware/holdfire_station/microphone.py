@@ -37,7 +37,7 @@ class Microphone:
         self._buffer = memoryview(bytearray(BLOCK_SAMPLES * SLOT_BYTES))
         self.blocks = 0
         self._samples = 0
-        self._base_us = None  # monotonic time of sample 0, were none ever lost
+        self._base_us: int | None = None  # monotonic time of sample 0, were none ever lost
         self.late_us = 0  # scatter of arrivals: how well a sample number tells a moment
         self.lost_samples = 0
 
@@ -59,7 +59,7 @@ class Microphone:
 
     def moment_us(self, sample: int) -> int:
         """Monotonic time at which sample number `sample` was taken."""
-        return self._base_us + self._samples_us(sample)
+        return (self._base_us or 0) + self._samples_us(sample)
 
     def _samples_us(self, samples: int) -> int:
         return samples * 1_000_000 // self._rate_hz

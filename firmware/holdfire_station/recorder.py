@@ -42,7 +42,7 @@ class Recorder:
     async def record(self, observations=None, status=None, alert: bool = False) -> int:
         """Make, sign and keep one record; returns its number. Observations hold `at_us` (monotonic) for `onset_us`.
 
-        Raises journal.JournalFull when there is no room: then nothing was reserved that a receiver could miss unseen.
+        Raises journal.JournalFull when there is no room: then a number was spent, and the next record says so.
         """
         async with self._lock:
             now_us = self._monotonic.us()

@@ -65,15 +65,15 @@ class Station:
         self.gnss = Gnss(board["gnss"], self.monotonic, self.clock)
         self.tamper = tamper.Tamper(board["tamper"], self._on_tamper)
         self.battery = Battery(board["battery"])
-        self.recorder = None
-        self._beacons = None
-        self.identity_fault = None
-        self._observations = []
+        self.recorder: Recorder | None = None  # until enrolled
+        self._beacons: BeaconReader | None = None
+        self.identity_fault: str | None = None
+        self._observations: list = []
         self._observed = asyncio.Event()
         self._to_send = asyncio.Event()
-        self._beacon = None  # the newest not yet read, and when it came; an older one is of no use
+        self._beacon: tuple[bytes, int] | None = None  # the newest not yet read, and when; an older one is of no use
         self._beacon_came = asyncio.Event()
-        self.failed_tasks = {}
+        self.failed_tasks: dict[str, int] = {}
         self._refused = 0
         self._impulses = 0
         self.unrecorded = 0
@@ -173,7 +173,12 @@ class Station:
         while True:
             dated = self._knows_time()
             due_ms = self.monotonic.ms() + self._interval_s * 1000
-            await self._record(None, self._status(), False)
+            impulses, heard, lost = self._impulses, self.detector.samples_heard, self.microphone.lost_samples
+            if await self._record(None, self._status(), False):
+                # Only now: what a status record says is counted from the last one that was kept.
+                self._impulses -= impulses
+                self._heard_before, self._lost_before = heard, lost
+                self.detector.reset_statistics()
             # Once time is known, say so at once: with its uptime this record dates those made before it in this boot.
             while self.monotonic.ms() < due_ms and (dated or not self._knows_time()):
                 await asyncio.sleep_ms(1000)
@@ -181,16 +186,19 @@ class Station:
     def _knows_time(self) -> bool:
         return self.clock.utc(self.monotonic.us())[0] != fields.TIME_NONE
 
-    async def _record(self, observations, status, alert: bool) -> None:
+    async def _record(self, observations, status, alert: bool) -> bool:
+        """Make a record and have it sent; False when it could not be kept, which is told and counted."""
+        assert self.recorder is not None
         try:
             seq = await self.recorder.record(observations, status, alert)
-        except JournalFull as error:
+        except (JournalFull, OSError) as error:
             self.unrecorded += len(observations or ())
-            self.console.say(str(error))
-            return
+            self.console.say("NOT RECORDED: %s" % error)
+            return False
         self._outbox.made(seq, self.monotonic.ms())
         self._to_send.set()
         self.console.say("record %d: %s" % (seq, _summary(observations, status)))
+        return True
 
     def _status(self) -> dict:
         detector = self.detector
@@ -220,8 +228,6 @@ class Station:
         position = self.gnss.position(self.monotonic.ms())
         if position is not None:
             status["position"] = position
-        self._heard_before, self._lost_before, self._impulses = heard, lost, 0
-        detector.reset_statistics()
         return status
 
     def selftest(self) -> int:
@@ -249,15 +255,15 @@ class Station:
     async def _send(self) -> None:
         while True:
             self._to_send.clear()
-            seq, wait_ms = self._outbox.next(self.monotonic.ms())
-            if seq is None or self.recorder is None:
+            seq, wait_ms = self._outbox.next(self.monotonic.ms()) if self._beacons else (None, 1000)
+            if seq is None:
                 try:
-                    await asyncio.wait_for_ms(self._to_send.wait(), wait_ms or 1000)
+                    await asyncio.wait_for_ms(self._to_send.wait(), wait_ms)
                 except asyncio.TimeoutError:
                     pass
                 continue
             message = self.journal.read(seq)
-            if message is not None:
+            if message is not None and self._beacons:
                 self._beacons.sent(seq, self.monotonic.us())
                 self.console.send(frame.encode(fields.FRAME_RECORD, self.identity.network, message))
             await asyncio.sleep_ms(0)
@@ -278,7 +284,9 @@ class Station:
         while True:
             await self._beacon_came.wait()
             self._beacon_came.clear()
-            message, came_us = self._beacon
+            if self._beacon is None or self._beacons is None:
+                continue
+            (message, came_us), self._beacon = self._beacon, None
             try:
                 seq, sent_us, (_, utc_us, uncertainty_us) = self._beacons.read(message)
             except BeaconError as error:

@@ -13,7 +13,7 @@ class Battery:
         self._bottom_ohms = settings["divider_bottom_ohms"]
         self._whole_ohms = settings["divider_top_ohms"] + self._bottom_ohms
         try:
-            self._adc = ADC(Pin(settings["adc_pin"]), atten=ADC.ATTN_11DB)
+            self._adc: ADC | None = ADC(Pin(settings["adc_pin"]), atten=ADC.ATTN_11DB)
         except (OSError, ValueError):
             self._adc = None
 
