@@ -9,10 +9,11 @@
 It says that something rose sharply above the noise, when, and what it looked like. A slammed door and a barking dog do
 that too: what made the sound is for others to judge, from the features and from other stations.
 
-Samples go through two one-pole high-passes (40 Hz against offset, 160 Hz more against wind for the trigger only). Each
-1 ms hop gives one mean |y|. STA is the mean of the last `sta_ms` hops, LTA follows the hops outside events, so an event
-does not raise the floor it is measured against. Names after obspy's `trigger_onset`: an event begins when STA/LTA
-exceeds `thr_on` and is over when it has stayed below `thr_off` for `quiet_ms`.
+Samples lose their offset (high-pass at 40 Hz: h) and, for the trigger only, their rumble (two more at 160 Hz: y). Each
+hop of 1 ms gives one mean |y|. STA is the mean of the last `sta_ms` hops, LTA follows the hops outside events, so an
+event does not raise the floor it is measured against. An event begins when STA stands out from LTA, by a ratio that
+grows with the spread of the noise itself, and from the last 64 ms. It is over when STA/LTA has stayed below `thr_off`
+for `quiet_ms`. Names after obspy's `trigger_onset`.
 """
 
 from array import array
@@ -34,57 +35,57 @@ CLIPPING = const(5)  # more than one sample in a hundred at full scale
 # Where things are in the state array
 _DC = const(0)
 _LOW = const(1)
-_PREVIOUS = const(2)
-_FILL = const(3)
-_HOP_SUM = const(4)
-_HOP_CHANGED = const(5)
-_HOP_CLIPPED = const(6)
-_HOP_PEAK = const(7)
-_HOP_PEAK_AT = const(8)
-_RING_AT = const(9)
-_HOPS = const(10)  # since the start of the epoch
-_STA_SUM = const(11)
-_STA = const(12)
-_MTA = const(13)  # 16 * mean over about 64 hops: how the last round decays, how a gust grows
-_LTA = const(14)
-_LTA_SUM = const(15)
-_LTA_BLOCKS = const(16)  # that went into LTA so far
-_BLOCK_SUM = const(17)
-_BLOCK_HOPS = const(18)
-_SETTLE = const(19)  # hops still to ignore after the start
-_ACTION = const(20)
-_IN_EVENT = const(21)
-_AGE = const(22)  # hops since the trigger
-_LOUD_AGE = const(23)  # age of the last hop above the off threshold
-_EVENT_STA = const(24)
-_EVENT_PEAK = const(25)
-_EVENT_PEAK_AT = const(26)  # samples since the trigger
-_EVENT_CLIPPED = const(27)
-_LAST_CLIPPED = const(28)  # full-scale samples in the last whole hop
-_FLAT_HOPS = const(29)
-_CLIPPED = const(30)
-_FLOOR_LEAST = const(31)
-_FLOOR_MOST = const(32)
-_STATISTICS_HOPS = const(33)
+_LOWER = const(2)
+_PREVIOUS = const(3)
+_FILL = const(4)
+_HOP_SUM = const(5)
+_HOP_CHANGED = const(6)
+_HOP_CLIPPED = const(7)
+_HOP_PEAK = const(8)
+_HOP_PEAK_AT = const(9)
+_RING_AT = const(10)
+_HOPS = const(11)  # since the start of the epoch
+_SETTLE = const(12)  # hops still to ignore after the start
+_STA_SUM = const(13)
+_STA = const(14)
+_MTA = const(15)  # 16 * mean over about 64 hops: how the last round decays, how a gust grows
+_LTA = const(16)
+_LTA_SUM = const(17)
+_DEV = const(18)  # mean of |STA - LTA|
+_DEV_SUM = const(19)
+_RATIO_Q4 = const(20)  # STA over LTA that triggers, in sixteenths
+_BLOCKS = const(21)  # of 64 hops that went into LTA and DEV so far
+_BLOCK_HOPS = const(22)
+_BLOCK_SUM = const(23)
+_BLOCK_DEV = const(24)
+_ACTION = const(25)  # why `_scan` stopped
+_IN_EVENT = const(26)
+_AGE = const(27)  # hops since the trigger
+_LOUD_AGE = const(28)  # age of the last hop above the off threshold
+_EVENT_STA = const(29)
+_EVENT_PEAK = const(30)
+_EVENT_PEAK_AT = const(31)  # samples since the trigger
+_EVENT_CLIPPED = const(32)
+_LAST_CLIPPED = const(33)  # full-scale samples in the last whole hop
+_FLAT_HOPS = const(34)
+_CLIPPED = const(35)
+_FLOOR_LEAST = const(36)
+_FLOOR_MOST = const(37)
+_STATISTICS_HOPS = const(38)
 # Settings, written once
-_HOP = const(34)  # samples in a hop
-_HOP_SHIFT = const(35)
-_DC_SHIFT = const(36)
-_STA_SHIFT = const(37)
-_LTA_LENGTH = const(38)  # blocks of 64 hops
-_ON_Q4 = const(39)  # ratios in sixteenths
-_OFF_Q4 = const(40)
-_LEVEL_LEAST = const(41)
-_REARM_HOPS = const(42)
-_QUIET_HOPS = const(43)
-_LONGEST_HOPS = const(44)
-_STA_RING = const(45)  # up to 16 hops
-_LOW2 = const(61)
-_DEV_BLOCK = const(62)
-_DEV_SUM = const(63)
-_DEV = const(64)
-_RATIO_Q4 = const(65)
-_DEVIATIONS_Q4 = const(66)
+_HOP = const(39)  # samples in a hop
+_HOP_SHIFT = const(40)
+_DC_SHIFT = const(41)
+_STA_SHIFT = const(42)
+_LTA_LENGTH = const(43)
+_ON_Q4 = const(44)
+_OFF_Q4 = const(45)
+_DEVIATIONS_Q4 = const(46)
+_LEVEL_LEAST = const(47)
+_REARM_HOPS = const(48)
+_QUIET_HOPS = const(49)
+_LONGEST_HOPS = const(50)
+_STA_RING = const(51)  # up to 16 hops
 _STATE_SIZE = const(67)
 
 # What `_scan` stopped for
@@ -109,11 +110,12 @@ _M_FULL_SCALE = const(0x2000000)  # of 4 * mean |y|
 # negative is stored with a bias, nothing relies on wrap-around, and every value is bounded (for |x| <= 2^23):
 #
 #     dc   = 64 * running mean: dc += x - dc/64 keeps |dc| <= 2^29        no offset  h = x - dc/64    |h| <= 2^24
-#     low  = 16 * running mean of h, likewise |low| <= 2^28               no rumble  y = h - low/16   |y| <= 2^25
-#     hop  = sum of |y| over 1 ms, at most 16 samples                     <= 2^29
+#     low  = 16 * running mean of h, likewise |low| <= 2^28, and again                                |lower| <= 2^29
+#                                                                         no rumble                   |y| <= 2^26
+#     hop  = sum of |y| over 1 ms, at most 16 samples                     <= 2^30
 #     m    = 4 * mean |y| over the hop, saturated                         < 2^26, that is 2^24 counts
 #     sta  = mean of at most 16 of m                                      sum < 2^30
-#     lta  = mean of m, saturated 18 dB under full scale; mta likewise    < 2^22; sum of 128 < 2^29; * ratio < 2^30
+#     lta  = mean of m, saturated 18 dB under full scale; so dev and mta  < 2^22; sum of 128 < 2^29; * ratio < 2^30
 #
 # tests/firmware/test_acoustic_bounds.py runs the code with every operation checked against 32 bits.
 
@@ -126,7 +128,7 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
     b = ptr8(samples)
     dc = s[_DC] - _BIAS
     low = s[_LOW] - _BIAS
-    low2 = s[_LOW2] - _BIAS
+    lower = s[_LOWER] - _BIAS
     dc_shift = s[_DC_SHIFT]
     low_shift = dc_shift - 2
     hop = s[_HOP]
@@ -159,8 +161,8 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
             at = (at + 1) & mask
             y = x - (low >> low_shift)
             low += y
-            y -= low2 >> low_shift
-            low2 += y
+            y -= lower >> low_shift
+            lower += y
             total += y if y >= 0 else 0 - y
             if x < 0:
                 x = 0 - x
@@ -191,8 +193,8 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
             s[_STA] = sta
             lta = s[_LTA]
             mta = s[_MTA] >> 4
-            # A sound must stand out from the floor and from what was there just before: from a gust, which grows by more
-            # than `thr_on` but not within 64 ms, and from the decay of the last round.
+            # A sound must stand out from the floor and from what was there just before: from a gust, which grows as
+            # much but not within 64 ms, and from the decay of the last round.
             rises = 1 if sta << 4 > (lta if lta > mta else mta) * s[_RATIO_Q4] else 0
             if s[_IN_EVENT]:
                 age = s[_AGE] + 1
@@ -217,42 +219,42 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
                         if mta > lta:
                             lta = mta
                             s[_LTA] = lta
-                            s[_LTA_SUM] = lta * s[_LTA_BLOCKS]
+                            s[_LTA_SUM] = lta * s[_BLOCKS]
                     elif age >= s[_REARM_HOPS] and age - s[_LOUD_AGE] >= s[_QUIET_HOPS]:
                         action = _ENDED
             elif s[_SETTLE]:
                 s[_SETTLE] = s[_SETTLE] - 1
-            elif rises and s[_LTA_BLOCKS] >= _BLOCKS_TO_ARM and sta >= s[_LEVEL_LEAST]:
+            elif rises and s[_BLOCKS] >= _BLOCKS_TO_ARM and sta >= s[_LEVEL_LEAST]:
                 action = _TRIGGERED
             else:
                 # One loud hop may not lift the floor by itself: it counts at most four times the floor.
                 cap = (lta << 2) + 64
-                if s[_LTA_BLOCKS] == 0 or cap > 0xFFFFFF:
+                if s[_BLOCKS] == 0 or cap > 0xFFFFFF:
                     cap = 0xFFFFFF
                 s[_BLOCK_SUM] = s[_BLOCK_SUM] + (m if m < cap else cap)
                 deviation = sta - lta if sta > lta else lta - sta
-                s[_DEV_BLOCK] = s[_DEV_BLOCK] + (deviation if deviation < cap else cap)
+                s[_BLOCK_DEV] = s[_BLOCK_DEV] + (deviation if deviation < cap else cap)
                 s[_BLOCK_HOPS] = s[_BLOCK_HOPS] + 1
                 if s[_BLOCK_HOPS] == 64:
                     mean = s[_BLOCK_SUM] >> 6
                     if mean > _LTA_MOST:
                         mean = _LTA_MOST
-                    deviation = s[_DEV_BLOCK] >> 6
+                    deviation = s[_BLOCK_DEV] >> 6
                     if deviation > _LTA_MOST:
                         deviation = _LTA_MOST
-                    s[_DEV_BLOCK] = 0
+                    s[_BLOCK_DEV] = 0
                     s[_BLOCK_SUM] = 0
                     s[_BLOCK_HOPS] = 0
-                    if s[_LTA_BLOCKS] < s[_LTA_LENGTH]:
-                        s[_LTA_BLOCKS] = s[_LTA_BLOCKS] + 1
+                    if s[_BLOCKS] < s[_LTA_LENGTH]:
+                        s[_BLOCKS] = s[_BLOCKS] + 1
                         s[_LTA_SUM] = s[_LTA_SUM] + mean
                         s[_DEV_SUM] = s[_DEV_SUM] + deviation
                     else:
                         s[_LTA_SUM] = s[_LTA_SUM] + mean - lta
                         s[_DEV_SUM] = s[_DEV_SUM] + deviation - s[_DEV]
-                    lta = int(s[_LTA_SUM]) // int(s[_LTA_BLOCKS])
+                    lta = int(s[_LTA_SUM]) // int(s[_BLOCKS])
                     s[_LTA] = lta
-                    s[_DEV] = int(s[_DEV_SUM]) // int(s[_LTA_BLOCKS])
+                    s[_DEV] = int(s[_DEV_SUM]) // int(s[_BLOCKS])
                     ratio = 16 + int(s[_DEV]) * int(s[_DEVIATIONS_Q4]) // (lta + 1)
                     if ratio < s[_ON_Q4]:
                         ratio = s[_ON_Q4]
@@ -272,7 +274,7 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
             peak = 0
     s[_DC] = dc + _BIAS
     s[_LOW] = low + _BIAS
-    s[_LOW2] = low2 + _BIAS
+    s[_LOWER] = lower + _BIAS
     s[_RING_AT] = at
     s[_PREVIOUS] = previous
     s[_FILL] = fill
@@ -291,7 +293,9 @@ class Detector:
     `rate_hz`           16000 or 8000
     `sta_ms`            short-term average: 1, 2, 4, 8 or 16
     `lta_ms`            time constant of the noise floor, 64 to 8192
-    `thr_on_db10`       STA over LTA that begins an event, and below which (`thr_off_db10`) it counts as over
+    `thr_on_db10`       STA over LTA that begins an event,
+    `thr_on_deviations` and how many mean deviations of STA it must lie above LTA: the more the noise swings, the more
+    `thr_off_db10`      STA over LTA below which an event is quiet
     `level_min_db10`    STA that an event needs whatever the floor, re full scale
     `rearm_ms`          shortest time from one onset to the next; at least 41
     `quiet_ms`          below `thr_off` for so long ends the event; echoes within belong to it
@@ -301,9 +305,9 @@ class Detector:
     `pool`              impulses that can wait, plus two
     """
 
-    def __init__(self, rate_hz=16000, sta_ms=4, lta_ms=4096, thr_on_db10=100, deviations=8, thr_off_db10=60, level_min_db10=-750,
-                 rearm_ms=60, quiet_ms=150, longest_ms=2000, stuck_ms=500, floor_low_db10=-1000, floor_high_db10=-300,
-                 pool=8):
+    def __init__(self, rate_hz=16000, sta_ms=4, lta_ms=4096, thr_on_db10=80, thr_on_deviations=12, thr_off_db10=50,
+                 level_min_db10=-750, rearm_ms=60, quiet_ms=150, longest_ms=2000, stuck_ms=500, floor_low_db10=-1000,
+                 floor_high_db10=-300, pool=8):
         if rate_hz not in (8000, 16000):
             raise ValueError("rate_hz must be 8000 or 16000")
         if sta_ms not in (1, 2, 4, 8, 16):
@@ -312,6 +316,8 @@ class Detector:
             raise ValueError("lta_ms must be 64 to 8192")
         if not 0 <= thr_off_db10 <= thr_on_db10 <= 240:
             raise ValueError("thresholds must be 0 <= thr_off_db10 <= thr_on_db10 <= 240")
+        if not 0 <= thr_on_deviations <= 15:
+            raise ValueError("thr_on_deviations must be 0 to 15")
         if not HOPS_AFTER_TRIGGER < rearm_ms <= longest_ms <= 10000:
             raise ValueError("need 40 < rearm_ms <= longest_ms <= 10000")
         if pool < 3:
@@ -328,7 +334,7 @@ class Detector:
         self._work = array("i", bytes(4 * WORK_SIZE))
         self._ring = array("i", [_RING_BIAS] * (RING_HOPS * hop))
         state = array("i", bytes(4 * _STATE_SIZE))
-        state[_DC] = state[_LOW] = state[_LOW2] = _BIAS
+        state[_DC] = state[_LOW] = state[_LOWER] = _BIAS
         state[_SETTLE] = _SETTLE_HOPS
         state[_HOP] = hop
         state[_HOP_SHIFT] = 2 if hop == 16 else 1
@@ -337,7 +343,7 @@ class Detector:
             state[_STA_SHIFT] += 1
         state[_LTA_LENGTH] = lta_ms // 64
         state[_ON_Q4] = levels.amplitude_at(thr_on_db10, 16)
-        state[_DEVIATIONS_Q4] = deviations << 4
+        state[_DEVIATIONS_Q4] = thr_on_deviations << 4
         state[_RATIO_Q4] = state[_ON_Q4]
         state[_OFF_Q4] = levels.amplitude_at(thr_off_db10, 16)
         state[_LEVEL_LEAST] = levels.amplitude_at(level_min_db10, _M_FULL_SCALE)
@@ -438,7 +444,7 @@ class Detector:
 
     def reset_statistics(self):
         state = self._state
-        state[_FLOOR_LEAST] = state[_LTA] if state[_LTA_BLOCKS] else _LTA_MOST
+        state[_FLOOR_LEAST] = state[_LTA] if state[_BLOCKS] else _LTA_MOST
         state[_FLOOR_MOST] = state[_LTA]
         state[_CLIPPED] = state[_STATISTICS_HOPS] = 0
 
@@ -448,7 +454,7 @@ class Detector:
         reason = OK
         if self.stuck:
             reason = STUCK
-        elif state[_LTA_BLOCKS] < _BLOCKS_TO_ARM:
+        elif state[_BLOCKS] < _BLOCKS_TO_ARM:
             reason = LISTENING
         elif state[_CLIPPED] // state[_HOP] * 100 > state[_STATISTICS_HOPS]:
             reason = CLIPPING

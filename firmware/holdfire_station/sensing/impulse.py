@@ -13,7 +13,7 @@ HOPS_AFTER_TRIGGER = const(40)
 RING_HOPS = const(64)
 RING_BIAS = const(0x02000000)  # the ring holds offset-free samples, |h| <= 2^24, as positive numbers
 
-# The octave filter bank in the work array: seven taps and a parity a level, then sum and number of |v| in each band
+# The octave filter bank in the work array: a level has seven taps and a parity; then sum and number of |v| in each band
 _BANDS = const(7)
 _SUMS = const(48)
 _COUNTS = const(55)
@@ -25,18 +25,22 @@ _LATEST = const(64)
 _PEAK = const(65)
 _PEAK_AT = const(66)
 _CROSSINGS = const(67)
-_SCALE = const(68)
-WORK_SIZE = const(69)
+_SCALE = const(68)  # bits that the samples were shifted down for the filter bank
+_LOUDEST = const(69)
+WORK_SIZE = const(70)
 
 _BIAS = const(0x02000000)
 _AIC_NEAR = const(17700)  # 3 nats in 1/4096 bit
 
 
 @micropython.viper
-def _pick(ring_buf, work_buf, at: int, hop: int, search: int, end: int):
+def _pick(ring_buf, work_buf, at: int, hop: int, search: int, end: int, floor: int):
     """The onset: the split into noise and signal that two Laplace distributions explain best (Maeda's AIC picker with
     |y| in place of squares, which would not fit 32 bits). The signal part ends with the loudest of [search, end). Every
-    split whose log likelihood is within `_AIC_NEAR` of the best is a possible onset: that is the uncertainty.
+    split whose log likelihood is within `_AIC_NEAR` of the best is a possible onset.
+
+    Far above the noise the split finds the ringing that a digital microphone's decimation filter puts before a shock.
+    So where 24 dB below the loudest is still well above the floor, the onset is where |y| first reaches that.
     """
     work = ptr32(work_buf)
     ring = ptr32(ring_buf)
@@ -47,13 +51,14 @@ def _pick(ring_buf, work_buf, at: int, hop: int, search: int, end: int):
     length = 0
     all_ = 0
     best = 0
+    rise = 0
     work[_ONSET] = 0
     work[_EARLIEST] = 0
     sweep = 0
     while sweep < 4:  # loudest; sum; best split; splits nearly as good
         # y is computed again in every sweep: a copy would cost 1.6 KB. The first hop is run-in of the high-pass.
         low = (ring[at] - _BIAS) << low_shift
-        low2 = 0
+        lower = 0
         before = 0
         loudest_at = search
         p = 0
@@ -61,8 +66,8 @@ def _pick(ring_buf, work_buf, at: int, hop: int, search: int, end: int):
             y = ring[(at + p) & mask] - _BIAS
             y -= low >> low_shift
             low += y
-            y -= low2 >> low_shift
-            low2 += y
+            y -= lower >> low_shift
+            lower += y
             if y < 0:
                 y = 0 - y
             if sweep == 0:
@@ -70,6 +75,8 @@ def _pick(ring_buf, work_buf, at: int, hop: int, search: int, end: int):
                     most = y
                     loudest_at = p
             elif p >= hop:
+                if sweep == 3 and rise == 0 and p >= work[_ONSET] and y >= most >> 4:
+                    rise = p
                 y = (y >> shift) + 1
                 if sweep == 1:
                     all_ += y
@@ -118,9 +125,12 @@ def _pick(ring_buf, work_buf, at: int, hop: int, search: int, end: int):
         if sweep == 0:
             end = loudest_at + 1
             length = end - hop
+            work[_LOUDEST] = loudest_at
             while most >> (shift + 20):
                 shift += 1
         sweep += 1
+    if most >> 4 > floor << 2:
+        work[_ONSET] = rise
 
 
 @micropython.viper
@@ -233,10 +243,10 @@ class Impulse:
         return (self._peak_at - self._onset_at) * 1000 // (self._rate_hz // 1000)
 
     def measure(self, ring, work, at: int, epoch: int, start: int, sta_hops: int, floor_counts: int):
-        """Fill in what the ring tells, `HOPS_AFTER_TRIGGER` hops after the trigger; `at` is where the oldest sample is."""
+        """Fill in what the ring tells, `HOPS_AFTER_TRIGGER` hops after the trigger; the oldest sample is `at` there."""
         hop = self._rate_hz // 1000
         trigger = (RING_HOPS - HOPS_AFTER_TRIGGER) * hop
-        _pick(ring, work, at, hop, trigger - (sta_hops + 1) * hop, trigger + 2 * hop)
+        _pick(ring, work, at, hop, trigger - (sta_hops + 1) * hop, trigger + 2 * hop, floor_counts)
         # Zero crossings count between swings of four times the mean floor: five sigma of Gaussian noise are fewer.
         _describe(ring, work, at, hop, 4 * floor_counts)
         onset = work[_ONSET]
@@ -246,7 +256,8 @@ class Impulse:
         self._peak_at = work[_PEAK_AT]
         self.peak = work[_PEAK]
         self.zero_crossings = work[_CROSSINGS]
-        width = max(onset - work[_EARLIEST], work[_LATEST] - onset) + 1
+        # A slow rise drowns its beginning: half of it is uncertain whatever the noise.
+        width = max(onset - work[_EARLIEST], work[_LATEST] - onset, (work[_LOUDEST] - onset) >> 1) + 1
         self.onset_uncertainty_us = width * 1000 // hop
         scale_db10 = (work[_SCALE] - 23) * 6021 // 100  # from counts of the scaled sample to full scale, 2^23
         for i in range(_BANDS):
