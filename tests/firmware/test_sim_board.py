@@ -11,8 +11,8 @@ import textwrap
 import time
 
 import pytest
-from simulate.station import synthetic_sound
 
+from simulate.station import synthetic_sound
 from tests.firmware.sim_probe import BOARD, probe
 from tests.mpy import REPO
 
@@ -166,10 +166,12 @@ while True:
     time.sleep_ms(1000)
     watchdog.feed()
 """
-    with probe(tmp_path, source) as (station, console):
+    with probe(tmp_path, source, utc_us=1_800_000_000_000_000) as (station, console):
         assert console.read_until("cause").split()[0::2] == ["1", "False"]
         assert console.read_until("cause").split()[0::2] == ["3", "True"]
         assert station.resets == 1 and station.running
+        bitten_at_us = int(station.wait_for("reset", "3")[2])
+        assert 13_000_000 <= bitten_at_us - 1_800_000_000_000_000 < 13_100_000  # three seconds after the last feed
         assert "finally" not in console.lines
 
 
@@ -351,6 +353,8 @@ sys.path.insert(0, {tools!r})
 from simulate.station import SimulatedStation
 station = SimulatedStation({board!r}, {folder!r}, "orphan", app_folder={app!r})
 station.start()
+station.wait_for("models")
+time.sleep(0.5)
 print(station.pid, flush=True)
 time.sleep(60)
 """

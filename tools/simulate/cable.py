@@ -198,11 +198,8 @@ class Cable:
         self._up_free_at = max(self._up_free_at, now - 0.05) + len(data) * self._seconds_per_byte
         if self.noise:
             data = self.noise.damage(data)
-        if self._listening:
-            self._pending, self._pending_until = data, now + (0.0 if self._host_asleep else _HOST_TAKES_S)
-            self._push(now)
-        else:
-            self.lost_bytes += len(data)
+        self._pending, self._pending_until = data, now + (0.0 if self._host_asleep else _HOST_TAKES_S)
+        self._push(now)
 
     def _push(self, now: float) -> None:
         if self._master is not None and self._listening:

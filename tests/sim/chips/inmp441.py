@@ -21,11 +21,12 @@ _BLOCK = const(256)
 
 @micropython.viper
 def _mix(into: ptr32, sound: ptr32, samples: int, gain_q8: int, offset: int):
-    # Works on 24-bit values. The double shift makes a 32-bit load signed where viper loads it unsigned, and changes
-    # nothing elsewhere.
+    # Loads may be signed or not, depending on where this runs: the sign is taken from bit 23.
     for i in range(samples):
-        a = ((int(into[i]) << 32) >> 32) >> 8
-        b = ((int(sound[i]) << 32) >> 32) >> 8
+        a = (int(into[i]) >> 8) & 0xFFFFFF
+        a -= (a & 0x800000) << 1
+        b = (int(sound[i]) >> 8) & 0xFFFFFF
+        b -= (b & 0x800000) << 1
         a = a + ((b * gain_q8) >> 8) + offset
         if a > 0x7FFFFF:
             a = 0x7FFFFF
