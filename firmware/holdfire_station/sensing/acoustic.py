@@ -21,8 +21,8 @@ from array import array
 import micropython
 from micropython import const
 
-from holdfire_station.sensing import levels
-from holdfire_station.sensing.impulse import HOPS_AFTER_TRIGGER, RING_HOPS, WORK_SIZE, Impulse
+from . import levels
+from .impulse import HOPS_AFTER_TRIGGER, RING_HOPS, WORK_SIZE, Impulse
 
 # Reasons that `self_test` gives
 OK = const(0)
@@ -93,6 +93,8 @@ _TRIGGERED = const(1)
 _ANALYSE = const(2)
 _ENDED = const(3)
 _NEXT_ROUND = const(4)
+_TOO_LONG = const(5)
+_LEARN = const(6)
 
 _BIAS = const(0x20000000)
 _RING_BIAS = const(0x02000000)  # impulse.RING_BIAS
@@ -214,12 +216,7 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
                     if age == _ANALYSE_HOPS:
                         action = _ANALYSE
                     elif age >= s[_LONGEST_HOPS]:
-                        # Not an impulse but a new, louder background: take its level as the floor at once.
-                        action = _ENDED
-                        if mta > lta:
-                            lta = mta
-                            s[_LTA] = lta
-                            s[_LTA_SUM] = lta * s[_BLOCKS]
+                        action = _TOO_LONG
                     elif age >= s[_REARM_HOPS] and age - s[_LOUD_AGE] >= s[_QUIET_HOPS]:
                         action = _ENDED
             elif s[_SETTLE]:
@@ -236,35 +233,7 @@ def _scan(state_buf, ring_buf, samples, start: int, n: int) -> int:
                 s[_BLOCK_DEV] = s[_BLOCK_DEV] + (deviation if deviation < cap else cap)
                 s[_BLOCK_HOPS] = s[_BLOCK_HOPS] + 1
                 if s[_BLOCK_HOPS] == 64:
-                    mean = s[_BLOCK_SUM] >> 6
-                    if mean > _LTA_MOST:
-                        mean = _LTA_MOST
-                    deviation = s[_BLOCK_DEV] >> 6
-                    if deviation > _LTA_MOST:
-                        deviation = _LTA_MOST
-                    s[_BLOCK_DEV] = 0
-                    s[_BLOCK_SUM] = 0
-                    s[_BLOCK_HOPS] = 0
-                    if s[_BLOCKS] < s[_LTA_LENGTH]:
-                        s[_BLOCKS] = s[_BLOCKS] + 1
-                        s[_LTA_SUM] = s[_LTA_SUM] + mean
-                        s[_DEV_SUM] = s[_DEV_SUM] + deviation
-                    else:
-                        s[_LTA_SUM] = s[_LTA_SUM] + mean - lta
-                        s[_DEV_SUM] = s[_DEV_SUM] + deviation - s[_DEV]
-                    lta = int(s[_LTA_SUM]) // int(s[_BLOCKS])
-                    s[_LTA] = lta
-                    s[_DEV] = int(s[_DEV_SUM]) // int(s[_BLOCKS])
-                    ratio = 16 + int(s[_DEV]) * int(s[_DEVIATIONS_Q4]) // (lta + 1)
-                    if ratio < s[_ON_Q4]:
-                        ratio = s[_ON_Q4]
-                    if ratio > 255:
-                        ratio = 255
-                    s[_RATIO_Q4] = ratio
-                    if lta < s[_FLOOR_LEAST]:
-                        s[_FLOOR_LEAST] = lta
-                    if lta > s[_FLOOR_MOST]:
-                        s[_FLOOR_MOST] = lta
+                    action = _LEARN
             s[_MTA] = s[_MTA] + ((((m if m < _LTA_MOST else _LTA_MOST) << 4) - s[_MTA]) >> 6)
             s[_LAST_CLIPPED] = clipped
             fill = 0
@@ -367,10 +336,16 @@ class Detector:
                 self._begin()
             elif action == _ANALYSE:
                 self._measure()
+            elif action == _LEARN:
+                self._learn(state[_BLOCK_SUM] >> 6, state[_BLOCK_DEV] >> 6)
             elif action:
                 self._end(action)
                 if action == _NEXT_ROUND:
                     self._begin()
+                elif action == _TOO_LONG and state[_MTA] >> 4 > state[_LTA]:
+                    # Not an impulse but a new, louder background: take its level as the floor at once.
+                    state[_LTA] = state[_MTA] >> 4
+                    state[_LTA_SUM] = state[_LTA] * state[_BLOCKS]
         if state[_HOPS] >= _EPOCH_HOPS and not state[_IN_EVENT]:
             state[_HOPS] -= _EPOCH_HOPS
             self._epoch += 1
@@ -382,6 +357,27 @@ class Detector:
             return None
         self._waiting -= 1
         return self._pool[(self._next - self._waiting - 1) % len(self._pool)]
+
+    def _learn(self, mean: int, deviation: int):
+        """Another 64 hops without an event: the floor, how far it swings, and the threshold from both."""
+        state = self._state
+        mean = min(mean, _LTA_MOST)
+        deviation = min(deviation, _LTA_MOST)
+        state[_BLOCK_HOPS] = state[_BLOCK_SUM] = state[_BLOCK_DEV] = 0
+        if state[_BLOCKS] < state[_LTA_LENGTH]:
+            state[_BLOCKS] += 1
+        else:
+            mean -= state[_LTA]
+            deviation -= state[_DEV]
+        state[_LTA_SUM] += mean
+        state[_DEV_SUM] += deviation
+        lta = state[_LTA_SUM] // state[_BLOCKS]
+        state[_LTA] = lta
+        state[_DEV] = state[_DEV_SUM] // state[_BLOCKS]
+        ratio_q4 = 16 + state[_DEV] * state[_DEVIATIONS_Q4] // (lta + 1)
+        state[_RATIO_Q4] = min(max(ratio_q4, state[_ON_Q4]), 255)
+        state[_FLOOR_LEAST] = min(lta, state[_FLOOR_LEAST])
+        state[_FLOOR_MOST] = max(lta, state[_FLOOR_MOST])
 
     def _begin(self):
         state = self._state

@@ -7,7 +7,7 @@ Nothing here decides that there is an impulse (`acoustic.py` does), nor what mad
 import micropython
 from micropython import const
 
-from holdfire_station.sensing import levels
+from . import levels
 
 HOPS_AFTER_TRIGGER = const(40)
 RING_HOPS = const(64)
