@@ -90,7 +90,7 @@ def run(folder, kills, seed, progress=False):
     deployment, registry, keys = found_deployment(folder / "base")
     receiver = Receiver(seed, trouble=0.1)
     peers = [
-        Peer(folder / f"{name}.tty", registry, Chain(key, registry.network), seed + i, window=120)
+        Peer(folder / f"{name}.tty", registry, Chain(key, registry.network), seed + i, window=50)
         for i, (name, key) in enumerate(keys.items())
     ]
     nursery = Nursery(deployment.directory, [str(folder / "*.tty")], {**SETTINGS, "forward_url": receiver.url})
@@ -98,9 +98,15 @@ def run(folder, kills, seed, progress=False):
     try:
         for peer in peers:
             peer.start()
+        longest_s = 0.0
         for number in range(kills):
             pid = nursery.start()
-            time.sleep(chance.uniform(0.0, 0.4))
+            if number == 0:  # how long this machine takes to the first receipts: half of the kills come before them
+                started = time.monotonic()
+                _until(lambda: all(peer.acknowledged for peer in peers), f"seed {seed}: it does not even start")
+                longest_s = 2 * (time.monotonic() - started)
+            else:
+                time.sleep(chance.uniform(0.0, longest_s))
             os.kill(pid, signal.SIGKILL)
             ended = nursery.wait()
             assert ended == -signal.SIGKILL, f"seed {seed}: before kill {number} the collector ended with {ended}"
