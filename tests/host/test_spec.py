@@ -156,5 +156,13 @@ def test_sections_are_numbered_and_references_lead_somewhere():
             assert int(number) in sections
 
 
+def test_a_sentence_holds_one_must_at_most():
+    """So that each rule can be pointed at, tested and broken by itself."""
+    blocks = re.split(r"\n\n|\n(?=- |\d\. |\|)", PROSE.split("## 2.", 1)[1])
+    sentences = [sentence for block in blocks for sentence in re.split(r"(?<=[.?!]) ", " ".join(block.split()))]
+    assert sum("MUST" in sentence for sentence in sentences) > 40
+    assert [sentence for sentence in sentences if sentence.count("MUST") > 1] == []
+
+
 def test_lines_of_the_text_are_short_enough_to_read():
     assert [line for line in PROSE.splitlines() if len(line) > 125 and not line.startswith("|")] == []
