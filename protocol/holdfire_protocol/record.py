@@ -42,14 +42,14 @@ def decode_record(payload: bytes) -> "dict[str, Any]":
 def encode_beacon(named: "dict[str, Any]") -> bytes:
     """Payload of a beacon from its fields (`fields.BEACON`). Raises FieldError."""
     packed = schema.pack(fields.BEACON, named)
-    check_time(named["time"])
+    _check_beacon(named)
     return _within_limit("beacon", cbor.encode(packed))
 
 
 def decode_beacon(payload: bytes) -> "dict[str, Any]":
     """Fields of a beacon from its payload. Raises CborError or FieldError."""
     named = schema.unpack(fields.BEACON, cbor.decode(payload))
-    check_time(named["time"])
+    _check_beacon(named)
     return named
 
 
@@ -57,6 +57,12 @@ def check_record(named: "dict[str, Any]") -> None:
     """The rules that span fields, for fields that `schema` let through. Raises FieldError."""
     if not ("observations" in named or "status" in named or "restart" in named):
         raise FieldError("record", "says nothing: needs observations, status or restart")
+    check_time(named["time"])
+
+
+def _check_beacon(named: "dict[str, Any]") -> None:
+    if named["time"][0] == fields.TIME_NONE:  # stations without a fix take theirs from it
+        raise FieldError("time.source", "a beacon has a time")
     check_time(named["time"])
 
 

@@ -47,10 +47,11 @@ def of_shape(shape):
     return of_rows(shape.rows)
 
 
-times = st.just((fields.TIME_NONE, 0, fields.U32)) | st.tuples(
-    st.integers(1, fields.TIME_HOST), st.integers(fields.UTC_MIN_US, fields.UTC_MAX_US), st.integers(0, fields.U32))
+known_times = st.tuples(st.integers(1, fields.TIME_HOST), st.integers(fields.UTC_MIN_US, fields.UTC_MAX_US),
+                        st.integers(0, fields.U32))
+times = st.just((fields.TIME_NONE, 0, fields.U32)) | known_times
 records = of_rows(fields.RECORD.rows).filter(lambda named: {"observations", "status", "restart"} & set(named))
-beacons = of_rows(fields.BEACON.rows)
+beacons = st.builds(lambda named, time: {**named, "time": time}, of_rows(fields.BEACON.rows), known_times)
 signed = st.builds(cose.join, st.binary(min_size=8, max_size=8), st.binary(max_size=cose.MAX_PAYLOAD_BYTES),
                    st.binary(min_size=64, max_size=64))
 framed = st.builds(lambda kind, body: frame.encode(kind, NETWORK, body), st.integers(1, 2), st.binary(max_size=300))

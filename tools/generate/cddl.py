@@ -41,7 +41,8 @@ def _envelopes() -> str:
 
 def _rule(table: field_tables.Table) -> str:
     opening, closing = "[]" if table.is_tuple else "{}"
-    return f"{table.name} = {opening}\n{''.join(_member(row, table.is_tuple) for row in table.rows)}{closing}\n\n"
+    rule = f"{table.name} = {opening}\n{''.join(_member(row, table.is_tuple) for row in table.rows)}{closing}\n\n"
+    return rule.replace("=> instant", "=> known-time") if table.name == "beacon" else rule
 
 
 def _member(row: field_tables.Row, is_tuple: bool) -> str:
@@ -61,7 +62,7 @@ def _type(row: field_tables.Row) -> str:
 
 
 def _instant(table: field_tables.Table) -> str:
-    """The one rule between fields that CDDL can say: a time has a source, or is the one value that says it has none."""
+    """A rule between fields that CDDL can say: a time has a source, or is the one value that says it has none."""
     source, utc, uncertainty = table.rows
     return (f"instant = no-time / known-time\n"
             f"no-time = [ {fields.TIME_NONE}, 0, {uncertainty.high} ]\n"

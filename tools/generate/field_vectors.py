@@ -100,7 +100,13 @@ def beacons() -> dict:
                 "no honest clock says so",
                 "time.utc_us: ",
                 _swap(schema.pack(fields.BEACON, base), 2, [fields.TIME_HOST, fields.UTC_MIN_US - 1, 0]),
-            )
+            ),
+            _refused(
+                "no time",
+                "stations without a fix take their time from a beacon",
+                "time.source: a beacon has a time",
+                _swap(schema.pack(fields.BEACON, base), 2, samples.NO_TIME),
+            ),
         ],
     }
 
