@@ -44,15 +44,15 @@ def units_after(steps: bytes, units: dict[int, int]) -> dict[int, int]:
 
 
 POINT = {point.X: 1, point.Y: 1, point.Z: 1, point.T: 1}
-CHOSEN = {point.YM: 1, point.YP: 1, point.TD: 1, point.ONE: 1}
+CHOSEN = {point.ONE: 1} | dict.fromkeys(range(point.CHOSEN, point.ELEMENTS), 1)
 FIXED = {point.ONE: 1, verifying.D: 1, verifying.D2: 1, verifying.ROOT: 1, verifying.ZERO: 0}
 KEPT = verifying._MULTIPLES
 
 
 @pytest.mark.parametrize(("steps", "before"), [
-    (point.START, CHOSEN),
+    (point.FIRST_COLUMN, CHOSEN),
+    (point.COLUMN, POINT | CHOSEN),
     (point.ADD_CHOSEN, POINT | CHOSEN),
-    (point.ADD_CHOSEN_NO_T, POINT | CHOSEN),
     (point.DOUBLE, POINT),
     (point.AFFINE, POINT | {point.Z: 4}),
     (verifying._DECOMPRESS, {point.Y: 1} | FIXED),
@@ -63,7 +63,7 @@ KEPT = verifying._MULTIPLES
     (verifying._add(KEPT, False), POINT | {KEPT: 2, KEPT + 1: 2, KEPT + 2: 1, KEPT + 3: 2}),
     (verifying._add(KEPT, True), POINT | {KEPT: 2, KEPT + 1: 2, KEPT + 2: 1, KEPT + 3: 2}),
     (verifying._keep(KEPT), POINT | FIXED),
-], ids=["start", "add", "add, no T", "double", "affine", "decompress", "turn", "negate", "set out", "neutral",
+], ids=["first column", "column", "add", "double", "affine", "decompress", "turn", "negate", "set out", "neutral",
         "add kept", "take kept", "keep"])
 def test_operands_of_every_program_stay_within_what_a_product_bears(steps, before):
     """By induction: a point whose coordinates are tight comes out tight, whatever programs ran before."""

@@ -26,8 +26,29 @@ CONVERT_TO_NATIVE, CONVERT_FROM_NATIVE = 3, 2
 RUNTIME_BASE = 0xF0000000
 
 
-def native_functions(mpy: bytes) -> list[tuple[bytes, int]]:
-    """Machine code of each native function of a .mpy file, in order of definition (docs/reference/mpyfiles.rst)."""
+def native_functions(mpy: bytes) -> list[bytes]:
+    """Machine code of each viper function of a .mpy file, in order of definition."""
+    return [code for kind, code in functions(mpy) if kind == 2]
+
+
+def bytecode_functions(mpy: bytes) -> list[bytes]:
+    return [code for kind, code in functions(mpy) if kind == 0]
+
+
+def frame_words(bytecode: bytes) -> int:
+    """Words of a call's frame: locals and stack, from the prelude (py/bc.h, MP_BC_PRELUDE_SIG_DECODE)."""
+    words, exceptions, at = bytecode[0] >> 3 & 15, bytecode[0] >> 2 & 1, 0
+    while bytecode[at] & 128:
+        at += 1
+        words |= (bytecode[at] & 48) << 2 * (at - 1)
+        exceptions |= (bytecode[at] & 2) << (at - 1)
+    return words + 1 + 3 * exceptions
+
+
+def functions(mpy: bytes) -> list[tuple[int, bytes]]:
+    """Kind (0 bytecode, 2 viper) and code of each function of a .mpy file, a parent before its children
+    (mpyfiles.rst).
+    """
     at = 4
 
     def number() -> int:
@@ -71,9 +92,9 @@ def native_functions(mpy: bytes) -> list[tuple[bytes, int]]:
         at += length
         if kind == 2:
             number()
-            found.append(code)
         elif kind:
             raise ValueError("only viper and bytecode functions are understood here")
+        found.append((kind, code))
         if children:
             for _ in range(number()):
                 raw_code()
@@ -283,7 +304,8 @@ class Translation:
         elif op1 == 0:
             out = f"r{r} = " + {
                 1: f"r{s} & r{t}", 2: f"r{s} | r{t}", 3: f"r{s} ^ r{t}", 6: f"-r{t} & {MASK}",
-                8: f"r{s} + r{t} & {MASK}", 9: f"(r{s} << 1) + r{t} & {MASK}", 10: f"(r{s} << 2) + r{t} & {MASK}", 12: f"r{s} - r{t} & {MASK}",
+                8: f"r{s} + r{t} & {MASK}", 9: f"(r{s} << 1) + r{t} & {MASK}", 10: f"(r{s} << 2) + r{t} & {MASK}",
+                12: f"r{s} - r{t} & {MASK}",
             }[op2]
         elif op1 == 1:
             out = f"r{r} = " + {

@@ -43,29 +43,45 @@ _ROUND = (
     b"\xc4\x67\x1d\x43\x4c\x0d\x10\x9c\xbe\xd4\xc5\x4c\xb6\x42\x3e\xcb\x9c\x29\x7f\x59\x2a\x7e\x65\xfc"
     b"\xab\x6f\xcb\x5f\xec\xfa\xd6\x3a\x8c\x19\x44\x6c\x17\x58\x47\x4a"
 )
-# Section 5.3.5, square roots of the first eight primes: big-endian, in the order that the rounds keep: d, h, c, g, b,
-# f, a, e.
+# Section 5.3.5, square roots of the first eight primes, in the order that the rounds keep: d, h, c, g, b, f, a, e.
 _START = (
-    b"\xa5\x4f\xf5\x3a\x5f\x1d\x36\xf1\x5b\xe0\xcd\x19\x13\x7e\x21\x79\x3c\x6e\xf3\x72\xfe\x94\xf8\x2b"
-    b"\x1f\x83\xd9\xab\xfb\x41\xbd\x6b\xbb\x67\xae\x85\x84\xca\xa7\x3b\x9b\x05\x68\x8c\x2b\x3e\x6c\x1f"
-    b"\x6a\x09\xe6\x67\xf3\xbc\xc9\x08\x51\x0e\x52\x7f\xad\xe6\x82\xd1"
+    b"\x3a\xf5\x4f\xa5\xf1\x36\x1d\x5f\x19\xcd\xe0\x5b\x79\x21\x7e\x13\x72\xf3\x6e\x3c\x2b\xf8\x94\xfe"
+    b"\xab\xd9\x83\x1f\x6b\xbd\x41\xfb\x85\xae\x67\xbb\x3b\xa7\xca\x84\x8c\x68\x05\x9b\x1f\x6c\x3e\x2b"
+    b"\x67\xe6\x09\x6a\x08\xc9\xbc\xf3\x7f\x52\x0e\x51\xd1\x82\xe6\xad"
 )
 _PADDING = b"\x80" + bytes(127)
 _BLOCK = 128
 # Words of the state array: 0..79 history of the rounds, 80..95 chaining value, 96..255 block and message schedule.
-_CHAIN, _MESSAGE, _LENGTH, _WORDS = 4 * 80, 4 * 96, 96 + 31, 256
+_LENGTH, _WORDS = 96 + 31, 256
 
 
 @micropython.viper
-def _move(out: ptr8, at: int, turn: int, data: ptr8, start: int, turn_data: int, count: int):
-    """out[at..] = data[start..]. Turning by 3 on the side of the state array makes its little-endian words
-    big-endian.
-    """
+def _fill(s: ptr8, at: int, data: ptr8, start: int, count: int):
+    """Bytes data[start..] to place `at`.. (modulo 128) of the block, each turned to its place in a word."""
+    at = (at & 127) + 384
     count += start
     while start < count:
-        out[at ^ turn] = data[start ^ turn_data]
+        s[at ^ 3] = data[start]
         at += 1
         start += 1
+
+
+@micropython.viper
+def _reset(s: ptr32, start: ptr32):
+    i = 0
+    while i < 16:
+        s[80 + i] = start[i]
+        i += 1
+
+
+@micropython.viper
+def _digest(out: ptr8, s: ptr32):
+    """The chaining value as bytes, from the order d, h, c, g, b, f, a, e back to a..h."""
+    i = 0
+    while i < 64:
+        k = i >> 3
+        out[i] = (s[92 - 4 * (k & 3) + 2 * (k >> 2) + ((i >> 2) & 1)] >> (24 - 8 * (i & 3))) & 0xFF
+        i += 1
 
 
 @micropython.viper
@@ -174,8 +190,11 @@ class Sha512:
         self._state = array("I", bytes(4 * _WORDS))
         self.reset()
 
+    # A call whose frame is larger than 11 words would take it from the heap (py/objfun.c, VM_MAX_STATE_ON_STACK):
+    # hence the small functions.
+
     def reset(self) -> None:
-        _move(self._state, _CHAIN, 3, _START, 0, 0, 64)
+        _reset(self._state, _START)
         self._length = 0
 
     def update(self, data) -> None:
@@ -183,37 +202,38 @@ class Sha512:
         self.update_part(data, 0, len(data))
 
     def update_part(self, data, start: int, count: int) -> None:
-        """Take in data[start:start+count] without making a slice; a caller that must yield takes at most a block at a
-        time.
-        """
+        """Take in data[start:start+count] without making a slice; a caller that must yield takes a block at a time."""
         if start < 0 or count < 0 or start + count > len(data):
             raise ValueError("part of the message lies outside of it")
         while count:
-            at = self._length % _BLOCK
-            take = min(count, _BLOCK - at)
-            _move(self._state, _MESSAGE + at, 3, data, start, 0, take)
-            self._length += take
-            start += take
-            count -= take
-            if at + take == _BLOCK:
-                self._absorb()
+            taken = self._take(data, start, count)
+            start += taken
+            count -= taken
+
+    def _take(self, data, start: int, count: int) -> int:
+        """As much as the block has room for."""
+        room = _BLOCK - self._length % _BLOCK
+        if count > room:
+            count = room
+        _fill(self._state, self._length, data, start, count)
+        self._length += count
+        if count == room:
+            self._absorb()
+        return count
 
     def _absorb(self) -> None:
         _schedule(self._state, 0, self._state)
         _rounds(self._state, 0, self._state, _ROUND)
 
     def finish_into(self, digest) -> None:
-        """Write the 64 bytes of the digest over the start of the bytearray `digest`. Call reset() before using this
-        object again.
-        """
-        length, at = self._length, self._length % _BLOCK
-        self.update_part(_PADDING, 0, _BLOCK - at if at >= _BLOCK - 16 else _BLOCK - 4 - at)
-        if at >= _BLOCK - 16:
-            _move(self._state, _MESSAGE, 3, _PADDING, 1, 0, _BLOCK - 4)
-        self._state[_LENGTH] = 8 * length  # the other 96 bits of the length are 0: a chip holds no such message
+        """Write the 64 bytes of the digest over the start of `digest`. Call reset() before using this object again."""
+        bits = 8 * self._length
+        padding = _BLOCK - 16 - self._length % _BLOCK
+        self.update_part(_PADDING, 0, padding if padding > 0 else padding + _BLOCK)
+        _fill(self._state, _BLOCK - 16, _PADDING, 1, 12)
+        self._state[_LENGTH] = bits  # the other 96 bits of the length are 0: a chip holds no such message
         self._absorb()
-        for i in range(8):  # from the order d, h, c, g, b, f, a, e back to a..h
-            _move(digest, 8 * i, 0, self._state, _CHAIN + 8 * (6 - 2 * (i & 3) + (i >> 2)), 3, 8)
+        _digest(digest, self._state)
 
 
 def sha512(data: bytes) -> bytes:

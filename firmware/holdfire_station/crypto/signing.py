@@ -8,7 +8,7 @@ sign states the longest), so that a caller may give way to the audio path betwee
 from array import array
 
 from . import inverse, point, scalar
-from .comb import COMBS, SPACING, TABLE
+from .comb import SPACING, TABLE
 from .sha512 import Sha512
 
 _ORDER = scalar.constants()
@@ -28,29 +28,16 @@ class Signing:
         self._r = array("i", bytes(4 * 85))
         self._k = array("i", bytes(4 * 85))
         self._a = array("i", bytes(4 * 41))
-        self._sum = array("i", bytes(4 * 85))
         self._secret = self._message = self._out = None
         self._at = 0
         self._phase = _DONE
 
     def base_times(self, limbs, column: int) -> None:
-        """One column of the comb, highest first (column 12..0); after column 0, INVERT and finish_point() give the
-        bytes.
-        """
-        w = self.w
+        """One column of the comb, from the highest down to 0; after it, _invert() and finish_point() give the bytes."""
         if column == _LAST:
             scalar.comb_bits(self._bits, limbs, _ORDER)
-            point.choose(0, TABLE, w, self._bits, column, 0)
-            point.run(w, point.START)
-        else:
-            point.run(w, point.DOUBLE)
-            point.choose(0, TABLE, w, self._bits, column, 0)
-            point.run(w, point.ADD_CHOSEN)
-        comb = 1
-        while comb < COMBS:
-            point.choose(0, TABLE, w, self._bits, column, comb)
-            point.run(w, point.ADD_CHOSEN_NO_T if comb == COMBS - 1 else point.ADD_CHOSEN)
-            comb += 1
+        point.choose(0, TABLE, self.w, self._bits, column)
+        point.run(self.w, point.FIRST_COLUMN if column == _LAST else point.COLUMN)
 
     def finish_point(self, out, at: int) -> None:
         """Bytes of the point, once Z holds its inverse: y, with the lowest bit of x on top (RFC 8032 section 5.1.2)."""
@@ -144,6 +131,7 @@ class Signing:
         self.hash.finish_into(self._digest)
         self._reduced_digest(self._k)
         scalar.load(self._a, self._secret, 0, 32)
-        scalar.multiply_add(self._sum, self._k, self._a, self._r)
-        scalar.reduce(self._sum, 0, self._sum, _ORDER)
-        scalar.store(self._out, 32, self._sum)
+        x = self.w  # the scratch of the field is free by now
+        scalar.multiply_add(x, self._k, self._a, self._r)
+        scalar.reduce(x, 0, x, _ORDER)
+        scalar.store(self._out, 32, x)

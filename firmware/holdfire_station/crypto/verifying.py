@@ -9,7 +9,7 @@ What it raises: ValueError > InvalidSignature > InvalidKey.
 from array import array
 
 from . import inverse, point, scalar
-from .comb import COMBS, SPACING, TABLE
+from .comb import SPACING, TABLE
 from .field import BOTH, MUL, SQR, TIGHT
 from .point import ONE, UNUSED, A, B, C, E, F, G, H, T, U, X, Y, Z
 from .sha512 import Sha512
@@ -197,9 +197,8 @@ class Verifier:
             if digit:
                 point.run(w, _add(_MULTIPLES + 2 * ((digit & 127) - 1), digit > 127))
             if i < SPACING:
-                for comb in range(COMBS):
-                    point.choose(0, TABLE, w, self._bits, i, comb)
-                    point.run(w, point.ADD_CHOSEN)
+                point.choose(0, TABLE, w, self._bits, i)
+                point.run(w, point.ADD_CHOSEN)
             if not i & 3:
                 yield
         point.reduce(w, Z)
