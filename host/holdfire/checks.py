@@ -8,6 +8,8 @@ records are not judged here.
 from dataclasses import dataclass
 from typing import Any
 
+import cbor2
+
 from holdfire_protocol import cbor, cose, fields, record, schema
 
 from . import ed25519_strict, times
@@ -89,9 +91,10 @@ def _content(payload: bytes) -> tuple[dict[str, Any] | None, dict[int, Any] | No
         packed = cbor.decode(payload)
     except cbor.CborError as error:
         return None, None, [Step("canonical", False, f"payload is not deterministic CBOR: {error}")]
-    if cbor.encode(packed) != payload:
+    # Another library's encoder: a fault of ours that let a second encoding through would show here.
+    if cbor2.dumps(packed, canonical=True) != payload:
         return None, None, [Step("canonical", False, "the payload's values, encoded again, give other bytes")]
-    text = f"the payload's values, encoded again, give the same {len(payload)} bytes"
+    text = f"the payload's values, encoded again by cbor2, give the same {len(payload)} bytes"
     steps = [Step("canonical", True, text)]
     try:
         named = schema.unpack(fields.RECORD, packed)

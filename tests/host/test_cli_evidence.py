@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holdfire import audit, cli, evidence, quiet, times
+from holdfire import audit, checks, cli, evidence, quiet, times
+from holdfire.errors import Refused
 from holdfire.registry import Registry
-from holdfire.verify import Verified
+from holdfire.verify import Verified, Verifier
 from holdfire_protocol import cbor, cose, fields, record
 
 from .made import INTERVAL_S, START_US, Base, Signer, impulse, json_lines, lines_of, status, tamper
@@ -208,6 +209,35 @@ def test_time_that_cannot_be_fails(base, tmp_path):
     ridge.boot = 2
     before = ridge.make(START_US + 21 * MINUTE_US, status=status())
     assert any("is of boot 2, yet record 9 before it is of boot 3" in r for r in reasons(after, before))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_the_offline_checks_and_the_collector_agree_on_every_record(base, data):
+    """Whatever a station's own key signs: what one of the two accepts, the other accepts."""
+    ridge = base.ridge
+    payload = bytearray(cose.parse(data.draw(st.sampled_from(base.messages))).payload)
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(payload) - 1))
+        payload[at : at + data.draw(st.integers(0, 1))] = data.draw(st.binary(max_size=2))
+    message = record.sign1(bytes(payload), ridge.kid, fields.AAD_RECORD, ridge.network, ridge.key.sign)
+    checked = checks.check(message, base.registry, NOW_US)
+    try:
+        accepted = Verifier(base.registry).check(message)
+    except Refused as refused:
+        assert checked.verified is None
+        assert any(step.name in ("canonical", "fields") for step in checked.failed), refused
+    else:
+        assert checked.verified is not None
+        assert checked.verified.packed == accepted.packed
+
+
+def test_a_record_dated_wrongly_casts_no_doubt_on_those_after_it(base, tmp_path):
+    ridge = base.ridge
+    future = ridge.make(START_US + 20 * MINUTE_US, time=(4, NOW_US + 7_200_000_000, 40), status=status())
+    honest = ridge.make(START_US + 21 * MINUTE_US, status=status())
+    outcome = judge(base, b"".join([*base.messages, future, honest]), tmp_path)
+    assert [f.hash for f in outcome.failures] == [record.record_hash(future)]
 
 
 def test_strangers_and_other_deployments_are_named(base, tmp_path):

@@ -67,6 +67,15 @@ def test_founding_never_overwrites(deployment):
     assert deployment.key_path.read_bytes() == before[0]
 
 
+def test_a_new_registry_does_not_replace_one_that_came_in_between(deployment):
+    other = Registry.create(deployment.registry_path, "Other", bytes(32), NOW_US)
+    before = deployment.registry_path.read_bytes()
+    with pytest.raises(RegistryError, match="cannot write"):
+        other.save(new=True)
+    assert deployment.registry_path.read_bytes() == before
+    assert sorted(p.name for p in deployment.directory.iterdir()) == ["collector.key", "registry.json"]
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -100,7 +100,7 @@ Checks, made again now
   kid        passed: dd2fb4e18b5e1ce3, from the thumbprint of the key of Ridge north
   signature  passed: Ed25519 by the key of Ridge north over the payload, as a record of network \
 000102030405060708090a0b0c0d0e0f
-  canonical  passed: the payload's values, encoded again, give the same {payload} bytes
+  canonical  passed: the payload's values, encoded again by cbor2, give the same {payload} bytes
   fields     passed: 6 fields, each known, of its type, in its range
   enrolment  passed: Ridge north is of Valley line since 2026-11-18T11:06:40Z, with public key {public}
   chain      passed: prev is the SHA-256 of the stored record 1, {previous:.12}
