@@ -219,3 +219,18 @@ def test_closing_leaves_no_thread_no_name_and_no_descriptor(tmp_path):
     assert set(threading.enumerate()) == threads
     assert len(os.listdir("/dev/fd")) == before
     assert not os.path.lexists(tmp_path / "port")
+
+
+def test_last_words_before_a_reset_are_heard(bench):
+    made = bench(baud=115200)
+    fd = made.open()
+    for number in range(10):
+        words = b"last words of %d" % number * 20
+        os.write(made.stdout, words)
+        os.close(made.stdin)
+        os.close(made.stdout)
+        made.stdin, to_station = os.pipe()
+        from_station, made.stdout = os.pipe()
+        made.cable.attach(to_station, from_station)
+        assert read(fd, len(words)) == words
+    os.close(fd)

@@ -74,11 +74,16 @@ class Cable:
         self._order(self._unplug)
 
     def attach(self, to_station: int, from_station: int) -> None:
-        """Solder it to a station that was just powered on: its stdin and stdout, which the cable owns from here on."""
+        """Solder it to a station that was just powered on: its stdin and stdout, which the cable owns from here on.
+        What the one before had said is still heard."""
         for fd in (to_station, from_station):
             os.set_blocking(fd, False)
 
         def solder() -> None:
+            for _ in range(1000):
+                if self._from_station is None:
+                    break
+                self._from_chip(time.monotonic())
             self._detach()
             self._to_station, self._from_station = to_station, from_station
 
@@ -187,7 +192,7 @@ class Cable:
         assert self._from_station is not None
         try:
             data = os.read(self._from_station, self._chunk)
-        except BlockingIOError:
+        except BlockingIOError:  # only before attach(): something still holds the other end
             return
         except ConnectionResetError:
             data = b""
@@ -198,7 +203,8 @@ class Cable:
         self._up_free_at = max(self._up_free_at, now - 0.05) + len(data) * self._seconds_per_byte
         if self.noise:
             data = self.noise.damage(data)
-        self._pending, self._pending_until = data, now + (0.0 if self._host_asleep else _HOST_TAKES_S)
+        self._pending += data
+        self._pending_until = now + (0.0 if self._host_asleep else _HOST_TAKES_S)
         self._push(now)
 
     def _push(self, now: float) -> None:

@@ -21,15 +21,14 @@ def _checked(body):
 
 
 def _civil(days):
-    """Year, month, day of a day counted from 1970-01-01 (proleptic Gregorian; the year begins in March)."""
-    days += 719468
-    era, day = divmod(days, 146097)
-    year = (day - day // 1460 + day // 36524 - day // 146096) // 365
-    day -= 365 * year + year // 4 - year // 100
+    """Year, month, day of a day counted from 1970-01-01, until February 2100; the year is made to begin in March."""
+    days -= 11017  # 2000-03-01
+    year = (4 * days + 3) // 1461
+    day = days - 1461 * year // 4
     month = (5 * day + 2) // 153
     day -= (153 * month + 2) // 5
     month += 3 if month < 10 else -9
-    return year + era * 400 + (month <= 2), month, day + 1
+    return 2000 + year + (month <= 2), month, day + 1
 
 
 def _angle(degrees_e7, width, signs):
