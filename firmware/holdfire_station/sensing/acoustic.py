@@ -22,7 +22,7 @@ import micropython
 from micropython import const
 
 from . import levels
-from .impulse import HOPS_AFTER_TRIGGER, RING_HOPS, WORK_SIZE, Impulse
+from .impulse import EPOCH_HOPS, HOPS_AFTER_TRIGGER, RING_HOPS, WORK_SIZE, Impulse
 
 # Reasons that `self_test` gives
 OK = const(0)
@@ -105,7 +105,6 @@ _COUNT_MOST = const(0x1FFFFFFF)
 _ANALYSE_HOPS = const(40)  # impulse.HOPS_AFTER_TRIGGER
 _SETTLE_HOPS = const(250)  # power-on transient of a microphone and of the high-passes
 _BLOCKS_TO_ARM = const(16)  # 1 s
-_EPOCH_HOPS = const(0x1000000)
 _M_FULL_SCALE = const(0x2000000)  # of 4 * mean |y|
 
 # Numbers. Viper ints are 32 bits on Xtensa and 64 on a PC, where `ptr32` also loads without sign. So whatever may be
@@ -346,8 +345,8 @@ class Detector:
                     # Not an impulse but a new, louder background: take its level as the floor at once.
                     state[_LTA] = state[_MTA] >> 4
                     state[_LTA_SUM] = state[_LTA] * state[_BLOCKS]
-        if state[_HOPS] >= _EPOCH_HOPS and not state[_IN_EVENT]:
-            state[_HOPS] -= _EPOCH_HOPS
+        if state[_HOPS] >= EPOCH_HOPS and not state[_IN_EVENT]:
+            state[_HOPS] -= EPOCH_HOPS
             self._epoch += 1
         return self._waiting
 
@@ -414,7 +413,7 @@ class Detector:
     @property
     def samples_heard(self) -> int:
         state = self._state
-        return (self._epoch * _EPOCH_HOPS + state[_HOPS]) * state[_HOP] + state[_FILL]
+        return (self._epoch * EPOCH_HOPS + state[_HOPS]) * state[_HOP] + state[_FILL]
 
     @property
     def floor_db10(self) -> int:

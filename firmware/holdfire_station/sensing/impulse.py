@@ -11,6 +11,7 @@ from . import levels
 
 HOPS_AFTER_TRIGGER = const(40)
 RING_HOPS = const(64)
+EPOCH_HOPS = const(0x1000000)  # a sample's index is kept as an epoch and a rest, which is a small int on the ESP32
 RING_BIAS = const(0x02000000)  # the ring holds offset-free samples, |h| <= 2^24, as positive numbers
 
 # The octave filter bank in the work array: a level has seven taps and a parity; then sum and number of |v| in each band
@@ -30,6 +31,7 @@ _LOUDEST = const(69)
 WORK_SIZE = const(70)
 
 _BIAS = const(0x02000000)
+_FILTER_DELAY = const(2)  # at every level the first two outputs are about the time before the onset
 _AIC_NEAR = const(17700)  # 3 nats in 1/4096 bit
 
 
@@ -82,7 +84,7 @@ def _pick(ring_buf, work_buf, at: int, hop: int, search: int, end: int, floor: i
                     all_ += y
                 else:
                     k = p - hop
-                    if k >= 8:
+                    if k >= 8 and (sweep == 2 or p - work[_ONSET] < 64 and work[_ONSET] - p < 64):
                         aic = 0
                         part = 0
                         while part < 4:  # k log(before / k) + (length - k) log(after / (length - k))
@@ -92,22 +94,16 @@ def _pick(ring_buf, work_buf, at: int, hop: int, search: int, end: int, floor: i
                                 value = before
                             elif part == 2:
                                 value = all_ - before
-                            # log2 in 1/4096ths, as in levels.log2_q10
+                            # log2 in 1/4096ths, as levels.log2_q12 does it
                             log2 = 0
                             step = 16
                             while step:
                                 if value >> (log2 + step):
                                     log2 += step
                                 step >>= 1
-                            mantissa = value >> (log2 - 14) if log2 > 14 else value << (14 - log2)
-                            step = 0
-                            while step < 12:
-                                mantissa = (mantissa * mantissa) >> 14
-                                log2 <<= 1
-                                if mantissa >> 15:
-                                    mantissa >>= 1
-                                    log2 += 1
-                                step += 1
+                            f = (value >> (log2 - 12) if log2 > 12 else value << (12 - log2)) - 4096
+                            g = 1813 - ((f * (1013 - ((f * 341) >> 12))) >> 12)
+                            log2 = (log2 << 12) + f + ((((f * (4096 - f)) >> 12) * g) >> 12)
                             if part & 1:
                                 log2 = 0 - log2
                             aic += weight * log2
@@ -180,10 +176,12 @@ def _describe(ring_buf, work_buf, at: int, hop: int, gate: int):
         level = 0
         while level < _BANDS - 1:
             line = level << 3
-            t = line + 6
-            while t > line:
-                work[t] = work[t - 1]
-                t -= 1
+            work[line + 6] = work[line + 5]
+            work[line + 5] = work[line + 4]
+            work[line + 4] = work[line + 3]
+            work[line + 3] = work[line + 2]
+            work[line + 2] = work[line + 1]
+            work[line + 1] = work[line]
             work[line] = v + _BIAS
             work[line + 7] = work[line + 7] ^ 1
             if work[line + 7] & 1:
@@ -194,12 +192,14 @@ def _describe(ring_buf, work_buf, at: int, hop: int, gate: int):
             far = work[line] + work[line + 6] - _BIAS - _BIAS
             low = ((v << 4) + 9 * near - far) >> 5
             v -= low
-            work[_SUMS + level] = work[_SUMS + level] + (v if v >= 0 else 0 - v)
+            if work[_COUNTS + level] >= _FILTER_DELAY:
+                work[_SUMS + level] = work[_SUMS + level] + (v if v >= 0 else 0 - v)
             work[_COUNTS + level] = work[_COUNTS + level] + 1
             v = low
             level += 1
         if level == _BANDS - 1:
-            work[_SUMS + level] = work[_SUMS + level] + (v if v >= 0 else 0 - v)
+            if work[_COUNTS + level] >= _FILTER_DELAY:
+                work[_SUMS + level] = work[_SUMS + level] + (v if v >= 0 else 0 - v)
             work[_COUNTS + level] = work[_COUNTS + level] + 1
         p += 1
     work[_CROSSINGS] = crossings
@@ -223,7 +223,7 @@ class Impulse:
         self.floor_db10 = 0
         self.zero_crossings = 0
         self.clipped = 0
-        self._epoch = 0  # epochs of 2^24 hops: a sample index of a day does not fit a small int
+        self._epoch = 0
         self._start = 0  # first sample of the look-back, in its epoch
         self._onset_at = 0  # onset and peak from there
         self._peak_at = 0
@@ -231,7 +231,7 @@ class Impulse:
     @property
     def onset_sample(self) -> int:
         """Index since the start of sampling."""
-        return self._epoch * (self._rate_hz // 1000 << 24) + self._start + self._onset_at
+        return self._epoch * EPOCH_HOPS * (self._rate_hz // 1000) + self._start + self._onset_at
 
     @property
     def peak_sample(self) -> int:
@@ -262,7 +262,7 @@ class Impulse:
         scale_db10 = (work[_SCALE] - 23) * 6021 // 100  # from counts of the scaled sample to full scale, 2^23
         for i in range(_BANDS):
             if work[_SUMS + i]:
-                level = levels.db10(work[_SUMS + i], work[_COUNTS + i]) + scale_db10
+                level = levels.db10(work[_SUMS + i], work[_COUNTS + i] - _FILTER_DELAY) + scale_db10
                 self.bands[i] = levels.half_decibels_below(level)
             else:
                 self.bands[i] = 255

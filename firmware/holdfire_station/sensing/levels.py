@@ -7,30 +7,24 @@ It knows nothing of microphones: the caller says what full scale is.
 _SILENCE_DB10 = -2000  # what a level of zero reads: far below the 1 LSB of any converter
 
 
-def log2_q10(value: int) -> int:
-    """log2 in 1/1024ths, exact to 2/1024, for 1 <= value < 2^30."""
+def log2_q12(value: int) -> int:
+    """log2 in 1/4096ths, right to 3/4096, for 1 <= value < 2^30."""
     whole = 0
     for step in (16, 8, 4, 2, 1):
         if value >> (whole + step):
             whole += step
-    # Ten squarings of a 15-bit mantissa give ten binary digits of the fraction; (2^15 - 1)^2 < 2^30.
-    mantissa = value >> (whole - 14) if whole > 14 else value << (14 - whole)
-    fraction = 0
-    for _ in range(10):
-        mantissa = (mantissa * mantissa) >> 14
-        fraction <<= 1
-        if mantissa >> 15:
-            mantissa >>= 1
-            fraction |= 1
-    return (whole << 10) | fraction
+    f = (value >> (whole - 12) if whole > 12 else value << (12 - whole)) - 4096
+    # log2(1 + f) = f + f (1 - f) g(f), where this g is right at 0, 1/2 and 1.
+    g = 1813 - ((f * (1013 - ((f * 341) >> 12))) >> 12)
+    return (whole << 12) + f + ((((f * (4096 - f)) >> 12) * g) >> 12)
 
 
 def db10(amplitude: int, reference: int) -> int:
     """20 log10(amplitude / reference) in tenths of a decibel, to the nearest tenth; `_SILENCE_DB10` for nothing."""
     if amplitude <= 0:
         return _SILENCE_DB10
-    # An octave of amplitude is 6.0206 dB; 30 octaves * 1024 * 6021 < 2^28.
-    return ((log2_q10(amplitude) - log2_q10(reference)) * 6021 + 51200) // 102400
+    # An octave of amplitude is 6.0206 dB; 30 octaves * 4096 * 6021 < 2^30.
+    return ((log2_q12(amplitude) - log2_q12(reference)) * 6021 + 204800) // 409600
 
 
 def amplitude_at(level_db10: int, reference: int) -> int:

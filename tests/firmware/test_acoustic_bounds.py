@@ -1,0 +1,117 @@
+"""No value in the detector leaves 32 bits, and the chip's machine code finds the same as plain Python and as a PC.
+
+tests/sim/noviper.py checks every operation; tools/bench/realtime.py executes what mpy-cross emits for Xtensa.
+"""
+
+import random
+
+import pytest
+
+from bench import realtime
+from tests.mpy import REPO, find_tool, run_micropython
+from tests.sim import noviper
+
+SENSING = REPO / "firmware/holdfire_station/sensing"
+RATE_HZ = 8000  # half the work of 16000; the widest values are the same but for sums over a hop, tested at both
+FULL = (1 << 23) - 1
+FIELDS = ("onset_sample", "onset_uncertainty_us", "peak", "peak_sample", "rise_us", "duration_ms", "snr_db10",
+          "floor_db10", "zero_crossings", "clipped")
+
+
+def checked():
+    """The modules acoustic and impulse, every operation of their viper functions checked."""
+    return noviper.load(SENSING, "checked_sensing", ("acoustic", "impulse"))
+
+
+def slots(samples):
+    return bytearray(b"".join((v << 8 & 0xFFFFFFFF).to_bytes(4, "little") for v in samples))
+
+
+def hear(detector, samples):
+    """Feed blocks of 256; every impulse as a tuple."""
+    found = []
+    data = slots(samples)
+    for at in range(0, len(data), 1024):
+        block = data[at : at + 1024]
+        for _ in range(detector.feed(block, len(block) // 4)):
+            impulse = detector.take()
+            found.append((*(getattr(impulse, name) for name in FIELDS), bytes(impulse.bands)))
+    return found
+
+
+def noise(n, amplitude, seed=1):
+    rng = random.Random(seed)
+    return [rng.randint(-amplitude, amplitude) for _ in range(n)]
+
+
+def square(n, half_period):
+    return [FULL if (i // half_period) % 2 == 0 else -FULL - 1 for i in range(n)]
+
+
+EXTREMES = {
+    "square of 2 samples": square(RATE_HZ // 2, 1),
+    "square of 100 Hz": square(RATE_HZ // 2, 40),
+    "square of 5 Hz": square(RATE_HZ // 2, 800),
+    "full-scale noise": noise(RATE_HZ // 2, FULL),
+    "full-scale DC": [FULL] * (RATE_HZ // 2),
+    "negative DC": [-FULL - 1] * (RATE_HZ // 2),
+    "alternating after DC": [FULL] * 2000 + square(RATE_HZ // 4, 1),
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_an_extreme_after_quiet_stays_in_32_bits(name):
+    detector = checked()[0].Detector(RATE_HZ, longest_ms=250, sta_ms=16, lta_ms=8192, thr_on_deviations=15)
+    found = hear(detector, noise(11000, 300) + EXTREMES[name])
+    assert len(found) >= 1
+    assert max(detector._state) < 1 << 31 and min(detector._state) >= 0
+
+
+@pytest.mark.parametrize("samples", [square(11000, 1), noise(11000, FULL, 2), square(11000, 100), [0] * 11000])
+def test_an_extreme_from_the_start_stays_in_32_bits(samples):
+    detector = checked()[0].Detector(RATE_HZ, longest_ms=250, sta_ms=16, lta_ms=64)
+    hear(detector, samples + square(2500, 1))
+    assert max(detector._state) < 1 << 31 and min(detector._state) >= 0
+
+
+def test_the_widest_hop_of_16_khz_stays_in_32_bits():
+    detector = checked()[0].Detector(16000, longest_ms=100, sta_ms=16)
+    hear(detector, [FULL] * 1000 + square(4000, 1) + square(4000, 8) + square(4000, 50))
+    assert max(detector._state) < 1 << 31 and min(detector._state) >= 0
+
+
+def shots():
+    samples = noise(11000, 900)
+    for at, peak in ((100, 2000000), (900, 1500000), (4000, 12000)):
+        samples += noise(at - at // 2, 900, at)
+        samples += [max(-FULL, min(FULL, v + round(peak * (1 - i / 5) * 2.718 ** (-i / 5))))
+                    for i, v in enumerate(noise(60, 900, peak))]
+        samples += noise(2600, 900, at + 1)
+    return samples
+
+
+def test_chip_and_pc_and_plain_python_find_the_same(tmp_path):
+    samples = shots()
+    plain = checked()[0].Detector(RATE_HZ)
+    expected = hear(plain, samples)
+    assert len(expected) == 3
+    chip = realtime.Chip(find_tool("mpy-cross", "MPY_CROSS")).acoustic.Detector(RATE_HZ)
+    assert hear(chip, samples) == expected
+    assert list(chip._state) == list(plain._state)
+    (tmp_path / "track").write_bytes(slots(samples))
+    feed = REPO / "tests/firmware/acoustic_feed.py"
+    lines = run_micropython(feed, tmp_path / "track", 256, f"rate_hz={RATE_HZ}").stdout.splitlines()
+    rows = [line.split()[1:] for line in lines if line.startswith("impulse")]
+    assert [(*map(int, row[:-1]), bytes.fromhex(row[-1])) for row in rows] == expected
+
+
+def test_indices_go_on_beyond_a_small_int():
+    """After 2^24 hops (4.7 hours) the count starts anew; here after 500."""
+    acoustic, impulse = checked()
+    samples = shots()
+    whole = hear(acoustic.Detector(RATE_HZ), samples)
+    acoustic.EPOCH_HOPS = impulse.EPOCH_HOPS = 500
+    detector = acoustic.Detector(RATE_HZ)
+    assert hear(detector, samples) == whole
+    assert detector._epoch >= 3
+    assert detector.samples_heard == len(samples)
