@@ -58,10 +58,13 @@ def _update(source: pathlib.Path, target: pathlib.Path, native: bool, compiler: 
         target / path.relative_to(source).with_suffix(suffix): path
         for path in sorted(source.rglob("*.py")) if path != SIM / "noviper.py"
     }
+    tools = [pathlib.Path(compiler)] if compiler else []
+    tools += [] if native else [SIM / "noviper.py"]
+    tools_changed_ns = max((tool.stat().st_mtime_ns for tool in tools), default=0)
     for stale in set(target.rglob("*" + suffix)) - set(wanted):
         stale.unlink(missing_ok=True)
     for out, path in wanted.items():
-        if not out.exists() or out.stat().st_mtime_ns < path.stat().st_mtime_ns:
+        if not out.exists() or out.stat().st_mtime_ns < max(path.stat().st_mtime_ns, tools_changed_ns):
             out.parent.mkdir(parents=True, exist_ok=True)
             _make(path, out, native, compiler)
 
@@ -69,13 +72,15 @@ def _update(source: pathlib.Path, target: pathlib.Path, native: bool, compiler: 
 def _make(path: pathlib.Path, out: pathlib.Path, native: bool, compiler: str | None) -> None:
     """One file, put in place whole: other stations may be starting from the same tree."""
     mine = f"{os.getpid()}-{threading.get_ident()}"
-    plain, made = out.with_name(f".{out.stem}-{mine}.py"), out.with_name(f".{out.stem}-{mine}.out")
+    plain, made = out.with_name(f".{out.stem}-{mine}.plain"), out.with_name(f".{out.stem}-{mine}.made")
     try:
-        if not native:
+        if not native and b"@micropython" in path.read_bytes():
             _run([sys.executable, str(SIM / "noviper.py"), str(path), str(plain)])
+        else:
+            shutil.copyfile(path, plain)
         if compiler:
             march = ["-march=x64"] if native else []
-            _run([compiler, *march, "-s", path.name, "-o", str(made), str(path if native else plain)])
+            _run([compiler, *march, "-s", path.name, "-o", str(made), str(plain)])
             made.replace(out)
         else:
             plain.replace(out)
