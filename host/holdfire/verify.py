@@ -113,10 +113,11 @@ class PayloadDecoder:
                 return found
         except Exception:  # cbor2 on hostile bytes raises half of the built-in exceptions; see the tests
             pass
-        self._renew()  # a refused payload may have left shared values in the decoder
+        self._renew()  # cbor2 5.9 does not come back to depth 0 after some errors, and in the end refuses everything
         return None
 
     def _renew(self) -> None:
+        # One of each for many payloads: making them costs as much as their work.
         self._decoder = cbor2.CBORDecoder(BytesIO())
         self._encoder = cbor2.CBOREncoder(BytesIO())
 

@@ -103,6 +103,7 @@ def receiver():
     receiver = Receiver()
     yield receiver
     receiver.close()
+    assert receiver.faults == []
 
 
 def lines_of(folder):

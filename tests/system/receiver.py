@@ -32,10 +32,18 @@ class Receiver:
                     return
                 self.send_response(status)
                 body = b"" if status == 204 else b"ok" if status < 300 else b"no"
+                if 300 <= status < 400:
+                    self.send_header("Location", "/elsewhere")
                 if status != 204:
                     self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def do_GET(self):  # where a POST must not end up by following a redirect
+                receiver.faults.append(f"GET {self.path}")
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
 
             def log_message(self, *args):
                 pass
