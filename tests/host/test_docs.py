@@ -12,9 +12,13 @@ import sys
 import pytest
 
 from holdfire import cli, config, errors
-from holdfire.commands import COMMANDS
+from holdfire.commands import COMMANDS, collect
 from holdfire.commands.show import REASON_WORDS
+from holdfire.events import Event
+from holdfire.views import View
 from tests.mpy import REPO
+
+from .made import story
 
 sys.path.insert(0, str(REPO / "tools"))
 
@@ -102,6 +106,19 @@ def test_the_template_is_a_config_that_loads_to_the_defaults(tmp_path, capsys):
     path = tmp_path / "config.toml"
     path.write_text(capsys.readouterr().out)
     assert config.load(path) == config.Settings()
+
+
+def test_the_operator_lines_shown_are_what_collect_prints(tmp_path):
+    base = story(tmp_path / "base")
+    view = View(base.deployment.database_path)
+    ridge = base.registry.find("Ridge north")
+    (row,) = view.record_at(ridge.kid, 21)
+    heard = Event("record", "", "p", ridge.name, ridge.kid, 21, row["hash"], message=row["message"])
+    (row,) = view.refusals()
+    refused = Event("refused", row["text"], reason=row["reason"], hash=row["sha256"])
+    view.close()
+    for event, when, who in ((heard, "03:12:45Z", "Ridge north"), (refused, "03:12:46Z", "Bridge")):
+        assert f"\n{collect.line_of(event, when, who).plain}\n" in section_of("collect")
 
 
 def test_every_reason_is_explained():

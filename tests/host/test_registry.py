@@ -6,13 +6,14 @@ import threading
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from holdfire import registry as registry_module
 from holdfire import times
 from holdfire.errors import RegistryError
 from holdfire.registry import Deployment, Registry, Station, load_collector_key
 from holdfire_protocol import cose
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SOME_TIME = "2026-11-24T13:20:00Z"
 NOW_US = 1_795_000_000_123_456
