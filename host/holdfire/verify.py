@@ -113,7 +113,7 @@ class PayloadDecoder:
                 return found
         except Exception:  # cbor2 on hostile bytes raises half of the built-in exceptions; see the tests
             pass
-        self._renew()  # cbor2 5.9 does not come back to depth 0 after some errors, and in the end refuses everything
+        self._renew()  # after maps nested too deep, cbor2 5.9 makes every later list a tuple, as if it were a map key
         return None
 
     def _renew(self) -> None:
