@@ -117,11 +117,11 @@ async def beat(i, every_s):
         await asyncio.sleep(every_s)
         beats[i] += 1
 async def main():
-    watchdog = WDT(timeout=8000)
+    watchdog = WDT(timeout=30000)
     asyncio.create_task(beat(0, 60))
-    asyncio.create_task(beat(1, 7))
-    for _ in range(86400 // 5):
-        await asyncio.sleep(5)
+    asyncio.create_task(beat(1, 17))
+    for _ in range(86400 // 20):
+        await asyncio.sleep(20)
         watchdog.feed()
     print("day", time.ticks_ms(), beats)
 asyncio.run(main())
@@ -129,7 +129,7 @@ asyncio.run(main())
     with probe(tmp_path, source) as (_, console):
         ms, beats = console.read_until("day", 60).split(None, 1)
     assert 86_400_000 <= int(ms) < 86_400_000 + 20_000  # a loop's own time: a microsecond a reading of the clock
-    assert json.loads(beats) in ([1439, 12342], [1440, 12342])
+    assert json.loads(beats) in ([1439, 5082], [1440, 5082])
 
 
 def test_a_busy_loop_ends_in_virtual_time(tmp_path):

@@ -113,9 +113,9 @@ def test_the_pulse_is_the_true_second_and_the_crystal_sees_it_drift(tmp_path, pp
 
 
 def test_in_real_time_the_pulse_comes_within_milliseconds(tmp_path):
-    pulses, _, _ = listen(tmp_path, 5300, fix_s=1, clock="real", utc_us=None)
+    pulses, _, _ = listen(tmp_path, 4300, fix_s=1, clock="real", utc_us=None)
     gaps = sorted(abs(b - a - 1_000_000) for a, b in zip(pulses, pulses[1:], strict=False))
-    assert len(gaps) >= 2 and gaps[0] < 20_000
+    assert len(gaps) >= 1 and gaps[0] < 20_000
 
 
 def test_a_lost_sky_stops_the_pulse_and_a_seen_one_brings_it_back(tmp_path):

@@ -124,8 +124,8 @@ class SimulatedStation:
             if name not in self._settings:
                 self._settings[name] = quiet_place(loudness)
         self._ending = False
-        self._launch(POWER_ON)
-        self._minder = threading.Thread(target=self._mind, name=f"station {self.name}", daemon=True)
+        process = self._launch(POWER_ON)
+        self._minder = threading.Thread(target=self._mind, args=(process,), name=f"station {self.name}", daemon=True)
         self._minder.start()
 
     def kill(self) -> None:
@@ -183,7 +183,7 @@ class SimulatedStation:
                                        f"see {self.directory}/log")
                 self._changed.wait(left)
 
-    def _launch(self, cause: int) -> None:
+    def _launch(self, cause: int) -> subprocess.Popen[bytes]:
         control = self.directory / "control"
         control.write_text("".join(line + "\n" for line in self._environment.values()))
         arguments = {**self._settings, "utc_us": self.utc_us, "board": self.directory / "board",
@@ -196,20 +196,21 @@ class SimulatedStation:
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CONSOLE_BUFFER)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CONSOLE_BUFFER)
         try:
-            self._process = subprocess.Popen(
-                command, cwd=self.directory, env={**os.environ, "MICROPYPATH": self._path}, stdin=stdin, stdout=theirs,
-                stderr=subprocess.PIPE, start_new_session=True)
+            self._process = process = subprocess.Popen(
+                command, cwd=self.directory, env={**os.environ, "MICROPYPATH": self._path}, stdin=stdin,
+                stdout=theirs.fileno(), stderr=subprocess.PIPE, start_new_session=True)
         finally:
             os.close(stdin)
             theirs.close()
         self.cable.attach(to_station, ours.detach())
+        return process
 
-    def _mind(self) -> None:
+    def _mind(self, process: subprocess.Popen[bytes]) -> None:
         """Watch one process after the other: its reports, its watchdog, its resets."""
         while True:
-            cause = self._follow()
-            code = self._process.wait()
-            self._process.stderr.close()
+            with process:
+                cause = self._follow(process)
+            code = process.returncode
             if self._ending:
                 return
             if cause is None or (code != -signal.SIGKILL and -code not in RESET_SIGNALS):
@@ -219,12 +220,15 @@ class SimulatedStation:
                 if self._ending:
                     return
                 self.resets += 1
-                self._launch(cause)
+                process = self._launch(cause)
 
-    def _follow(self) -> int | None:
+    def _follow(self, process: subprocess.Popen[bytes]) -> int | None:
         """Read reports until the process ends. Returns the cause of its reset, None if it was none."""
-        process, cause, partial = self._process, None, b""
-        timeout_s, fed = None, 0.0
+        assert process.stderr is not None
+        reports = process.stderr.fileno()
+        cause: int | None = None
+        timeout_s: float | None = None
+        fed, partial = 0.0, b""
         with open(self.directory / "log", "ab", buffering=0) as log:
             while True:
                 # The chip's own watchdog bites in the process; this one is for firmware that spins and never waits.
@@ -233,9 +237,9 @@ class SimulatedStation:
                     cause, timeout_s = WATCHDOG_RESET, None
                     process.kill()
                     continue
-                if not select.select([process.stderr], [], [], left_s)[0]:
+                if not select.select([reports], [], [], left_s)[0]:
                     continue
-                data = os.read(process.stderr.fileno(), 4096)
+                data = os.read(reports, 4096)
                 if not data:
                     return cause
                 log.write(data)
