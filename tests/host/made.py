@@ -158,14 +158,14 @@ def story(directory):
     base.registry.save()
     position = {"Ridge north": (469_480_900, 74_474_400, 5405, 9), "Bridge": (469_391_200, 74_601_700, 4980, 11)}
     shots = [(1, 0, 2_097_152), (1, 1_730_000, 1_883_000), (2, 2_214_000, 402_100)]  # station, after, peak
-    for step in range(75):
-        at_us = dusk_us + step * 10 * minute_us
+    for step in range(25):
+        at_us = dusk_us + step * 30 * minute_us
         for number, signer in ((1, ridge), (2, bridge)):
             heard = 0
-            if step == 20:
+            if step == 7:
                 fired = [(after, peak) for station, after, peak in shots if station == number]
                 heard = len(fired)
-                at_shot_us = at_us - 5 * minute_us + 3_000_000
+                at_shot_us = at_us - 15 * minute_us + 3_000_000
                 base.receive(
                     signer.make(
                         at_shot_us,
@@ -180,25 +180,25 @@ def story(directory):
             message = signer.make(
                 at_us,
                 status=status(
-                    interval_s=600,
-                    heard_ms=600_000,
+                    interval_s=1800,
+                    heard_ms=1_800_000,
                     impulses=heard,
-                    battery_mv=4105 - 4 * step,
+                    battery_mv=4105 - 12 * step,
                     position=position[signer.name],
                     pending=0,
                     floor_db10=-724 - step % 7,
-                    selftest=fields.SELFTEST_TAMPER if number == 2 and step >= 51 else 0,
+                    selftest=fields.SELFTEST_TAMPER if number == 2 and step >= 17 else 0,
                 ),
             )
-            if (number, step) != (2, 60):  # lost on the way, and not sent again yet
+            if (number, step) != (2, 20):  # lost on the way, and not sent again yet
                 base.receive(message, at_us=at_us + 400_000, port=f"/dev/ttyUSB{number - 1}")
-        if step == 50:
+        if step == 16:
             opened = bridge.make(at_us + 4 * minute_us, observations=[tamper(1)])
             base.receive(opened, at_us=at_us + 4 * minute_us + 300_000, port="/dev/ttyUSB1")
             forged = bytearray(opened)
             forged[60] ^= 1
             base.receive(bytes(forged), at_us=at_us + 5 * minute_us, port="/dev/ttyUSB1")
-    base.now_us = dusk_us + 750 * minute_us  # 2026-11-25T06:30:00Z
+    base.now_us = dusk_us + 730 * minute_us  # 2026-11-25T06:10:00Z
     return base
 
 
