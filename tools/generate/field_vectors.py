@@ -207,6 +207,7 @@ def _record_rules(small: dict) -> list[dict]:
             _swap(packed, 4, [3, fields.UTC_MIN_US - 1, 0]),
         ),
         _refused("not a map", "the payload is an array", "record: not a map", [1, 2]),
+        _refused("two unknown keys", "one is named, the same by everybody", "unknown key 98", {**packed, 99: 0, 98: 0}),
         _refused("a byte string as key", "no such key", "record: unknown key", {**packed, b"\x01": 1}),
     ]
 
