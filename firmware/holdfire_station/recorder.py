@@ -58,14 +58,16 @@ class Recorder:
                 named["status"] = status
             if self.restart is not None:
                 named["restart"] = self.restart
+            named["seq"] = self._sequence.value + 1
+            record.encode_record(named)  # what cannot be said is refused before it costs a number
             named["seq"] = seq = self._sequence.next()
-            payload = record.encode_record(named)
-            signed = cose.sig_structure(fields.AAD_RECORD + self._identity.network, payload)
-            message = cose.join(self._identity.kid, payload, await self._identity.key.sign_async(signed))
             try:
+                payload = record.encode_record(named)
+                signed = cose.sig_structure(fields.AAD_RECORD + self._identity.network, payload)
+                message = cose.join(self._identity.kid, payload, await self._identity.key.sign_async(signed))
                 self._journal.append(seq, message, alert)
-            except Exception:
-                # The number is spent and names nothing: the next record that finds room says so.
+            except BaseException:  # a cancelled task, too
+                # The number is spent and names nothing: the next record says so.
                 self.restart = self.restart or fields.RESTART_UNCLEAN
                 raise
             self._prev = hashlib.sha256(message).digest()

@@ -30,6 +30,7 @@ STATUS_INTERVAL_S = 600
 STATUS_SLACK_S = 60  # the promise in a status record is longer than the plan: signing may have to wait its turn
 WATCHDOG_MS = 30_000
 STALLED_MS = 10_000  # no sound analysed for so long: the watchdog goes hungry
+FULL_SCALE = 1 << 23
 OBSERVATIONS_WAITING = 32
 OBSERVATIONS_A_RECORD = 16  # the limit of fields.RECORD
 JOURNAL_NEARLY_FULL_PERMILLE = 900
@@ -130,7 +131,7 @@ class Station:
             "kind": fields.KIND_IMPULSE,
             "at_us": self.microphone.moment_us(impulse.onset_sample),
             "onset_uncertainty_us": impulse.onset_uncertainty_us + self.microphone.late_us,
-            "peak": impulse.peak,
+            "peak": min(impulse.peak, FULL_SCALE),  # the detector's high-pass can swing beyond what the microphone can
             "rise_us": impulse.rise_us,
             "duration_ms": min(impulse.duration_ms, fields.U16),
             "snr_db10": max(impulse.snr_db10, 0),
@@ -191,9 +192,11 @@ class Station:
         assert self.recorder is not None
         try:
             seq = await self.recorder.record(observations, status, alert)
-        except (JournalFull, OSError) as error:
+        except Exception as error:  # a full journal, worn flash, a fault of ours: told, counted, and the next one is tried
             self.unrecorded += len(observations or ())
-            self.console.say("NOT RECORDED: %s" % error)
+            if not isinstance(error, JournalFull):
+                self.failed_tasks["recording"] = self.failed_tasks.get("recording", 0) + 1
+            self.console.say("NOT RECORDED: %s: %s" % (type(error).__name__, error))
             return False
         self._outbox.made(seq, self.monotonic.ms())
         self._to_send.set()

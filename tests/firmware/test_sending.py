@@ -108,6 +108,31 @@ assert opened(3)["prev"] == record.record_hash(journal.read(1))
 """)
 
 
+def test_what_cannot_be_said_costs_no_number_and_what_fails_later_is_declared(tmp_path):
+    run(tmp_path, """
+make()
+def attempt(observation):
+    try:
+        asyncio.run(recorder.record([observation], None, True))
+    except Exception as error:
+        return type(error).__name__
+assert attempt(dict(impulse(), peak=(1 << 23) + 1)) == "FieldError"
+assert sequence.value == 1
+make()
+assert "restart" not in opened(2)
+
+class Broken:
+    public_bytes = ME.public
+    async def sign_async(self, message):
+        raise MemoryError("no room to sign")
+
+whole, ME.key = ME.key, Broken()
+assert attempt(impulse()) == "MemoryError"
+ME.key = whole
+assert make() == 4 and opened(4)["restart"] == fields.RESTART_UNCLEAN
+""")
+
+
 def test_a_wiped_journal_begins_a_chain_that_says_so_and_repeats_no_number(tmp_path):
     run(tmp_path, """
 for _ in range(3):

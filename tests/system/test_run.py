@@ -24,8 +24,8 @@ def holdfire(directory, *arguments):
 
 
 def processes_of(directory):
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [row for row in listed.splitlines() if str(directory) in row and "ps -eo" not in row]
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [row for row in listed.splitlines() if str(directory) in row and "ps -ww" not in row]
 
 
 def test_a_network_runs_shows_what_happens_and_goes_on_from_its_state(tmp_path):
@@ -68,6 +68,6 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path):
     time.sleep(1)
     assert len(processes_of(tmp_path)) >= 5, "".join(said)  # itself, the collector, three stations
     running.send_signal(signal.SIGINT)
-    running.stdout.read()
-    assert running.wait(30) == 0
+    running.communicate(timeout=30)
+    assert running.returncode == 0
     assert processes_of(tmp_path) == []
