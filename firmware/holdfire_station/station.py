@@ -192,7 +192,7 @@ class Station:
         assert self.recorder is not None
         try:
             seq = await self.recorder.record(observations, status, alert)
-        except Exception as error:  # a full journal, worn flash, a fault of ours: told, counted, and the next one is tried
+        except Exception as error:  # a full journal, worn flash, a fault of ours: told, counted, the next is tried
             self.unrecorded += len(observations or ())
             if not isinstance(error, JournalFull):
                 self.failed_tasks["recording"] = self.failed_tasks.get("recording", 0) + 1
