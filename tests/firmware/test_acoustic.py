@@ -104,6 +104,16 @@ def test_an_echo_belongs_to_its_shot(listen):
     assert 110 <= shot.duration_ms <= 300
 
 
+def test_a_peak_long_after_the_onset_is_found(listen):
+    track = noise(4)
+    add_shot(track, 2 * RATE_HZ, peak=200000, tail=0.4, tail_s=1)
+    track[2 * RATE_HZ + 1605] = 300000
+    [shot], _ = listen(track)
+    assert shot.peak_at == 2 * RATE_HZ + 1605
+    assert shot.peak == pytest.approx(300000, rel=0.1)
+    assert shot.rise_us == 1605 * 125 // 2
+
+
 def test_the_length_of_blocks_does_not_matter(listen):
     track = noise(3)
     add_shot(track, 2 * RATE_HZ + 77)
