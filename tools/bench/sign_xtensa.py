@@ -322,7 +322,7 @@ class Translation:
 
 def compile_mpy(path: pathlib.Path, mpy_cross: str, arch: str = "xtensawin") -> bytes:
     with tempfile.NamedTemporaryFile(suffix=".mpy") as out:
-        subprocess.run([mpy_cross, f"-march={arch}", "-o", out.name, str(path)], check=True)
+        subprocess.run([mpy_cross, f"-march={arch}", "-s", path.name, "-o", out.name, str(path)], check=True)
         return pathlib.Path(out.name).read_bytes()
 
 
