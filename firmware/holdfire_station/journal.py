@@ -7,18 +7,19 @@ back.
 Layout. Sectors of 4096 bytes. A sector in use belongs to one lane, ROUTINE or ALERT, and holds a header and then
 entries in order of sequence number (little endian):
 
-    header  "HFJ1" | erases u32 | CRC-32 of both                      written once the sector is erased: it is "ready"
+    header  "HFJ1" | erases u32 | CRC-32 of both                      written once the sector is erased
             first seq u32 | receipted u32 | entries in the lane's sector before u16 | lane u8 | done u8 |
             CRC-32 of these but done                                  written when the lane takes the sector
     entry   seq u32 | length u16 | check u8 | mark u8 | CRC-32 of seq, length, check and record | record
             check is the low byte of the CRC-32 of seq, length and a zero; entries start at multiples of 4
 
 `done` is 0 once the whole sector is receipted, `mark` is 0 in the lane's last receipted entry, so a receipt programs
-two bytes. The record is programmed first and its entry header last. A sector's header is zeroed before the sector is
-erased: nothing that an interrupted erase leaves looks valid. Boot reads the headers and the newest sector of each
-lane, zeroes what follows the last whole entry, and programs that entry and the sector's header once more, because a
-cut can leave cells that read right today and wrong tomorrow. It goes on in the next page, out of reach of a program
-that left no trace yet. Bits are cleared in place, so the partition cannot be an encrypted one.
+two bytes. The record is programmed first and its entry header last. The lane's half of a sector's header is zeroed
+before the sector is erased: nothing that an interrupted erase leaves looks like a sector in use. Boot reads the
+headers and the newest sector of each lane, zeroes what follows the last whole entry, and programs that entry and the
+sector's header once more, because a cut can leave cells that read right today and wrong tomorrow. It goes on in the
+next page, out of reach of a program that left no trace yet. Bits are cleared in place, so the partition cannot be an
+encrypted one.
 
 When it is full. Routine records stop two sectors before the end, alerts one; the last sector is for records that
 declare a gap (last_resort). Nothing is dropped unasked: append raises JournalFull. The station may then give up the
@@ -47,7 +48,7 @@ LANES = (ALERT, ROUTINE)
 
 # States of a sector in RAM; a lane's number means "in use by that lane".
 _DIRTY = const(0)
-_READY = const(1)
+_READY = const(1)  # erased since power came
 _DONE = const(4)  # added to the lane: wholly receipted, may be erased
 
 _SECTOR = const(4096)
@@ -100,7 +101,7 @@ class Journal:
             self._link(lane)
             self._scan_newest(lane)
             if self._head[lane] >= 0:
-                self._program(self._head[lane], 0, newest_header[lane])
+                self._program(self._head[lane], _OPEN_AT, newest_header[lane])
         for _ in LANES:  # twice: a mark in one lane can complete a sector of the other
             for lane in LANES:
                 self._settle(lane)
@@ -117,22 +118,22 @@ class Journal:
         for sector in range(self._sectors):
             self._partition.readblocks(sector, header, 0)
             magic, erases, check = struct.unpack_from("<III", header, 0)
-            self._state[sector] = _DIRTY
-            if magic != _MAGIC or check != crc32(header[:8]):
-                continue
-            self._erases[sector] = erases
-            most_erased = max(most_erased, erases)
-            if header[_OPEN_AT:] == b"\xff" * (_HEADER - _OPEN_AT):
-                self._state[sector] = _READY
-                continue
+            if magic == _MAGIC and check == crc32(header[:8]):
+                self._erases[sector] = erases
+                most_erased = max(most_erased, erases)
             first, receipted, before, lane, done, check = struct.unpack_from("<IIHBBI", header, _OPEN_AT)
+            opened = header[_OPEN_AT:]
             if lane in LANES and check == crc32(header[_OPEN_AT:_DONE_AT]):
                 self._state[sector] = lane + (_DONE if _is_cleared(done) else 0)
                 self._first[sector] = first
                 self._count[sector] = before  # put right by _link
                 self.receipted = max(self.receipted, receipted)
-                if not newest[lane] or first > struct.unpack_from("<I", newest[lane], _OPEN_AT)[0]:
-                    newest[lane] = bytes(header)
+                if not newest[lane] or first > struct.unpack_from("<I", newest[lane], 0)[0]:
+                    newest[lane] = bytes(opened)
+            else:  # to be erased; blank too, for a lane may have begun to open it and no trace shows yet
+                self._state[sector] = _DIRTY
+                if opened != _BLANK_CHUNK[: _HEADER - _OPEN_AT]:
+                    self._retire(sector)
         for sector in range(self._sectors):
             if not self._erases[sector]:
                 self._erases[sector] = most_erased  # lost with its header: assume the worst
@@ -511,7 +512,8 @@ class Journal:
         return free
 
     def _retire(self, sector):
-        self._program(sector, 0, bytes(_HEADER))
+        """No lane's any more, whatever its cells may read tomorrow. Its erase count stays readable."""
+        self._program(sector, _OPEN_AT, bytes(_HEADER - _OPEN_AT))
         self._state[sector] = _DIRTY
         self._count[sector] = 0
 
@@ -519,12 +521,9 @@ class Journal:
         self._retire(sector)
         self._partition.ioctl(_ERASE, sector)
         self._erases[sector] += 1
-        self._program(sector, 0, self._erased_header(sector))
-        self._state[sector] = _READY
-
-    def _erased_header(self, sector):
         header = struct.pack("<II", _MAGIC, self._erases[sector])
-        return header + struct.pack("<I", crc32(header))
+        self._program(sector, 0, header + struct.pack("<I", crc32(header)))
+        self._state[sector] = _READY
 
     def _open(self, lane, seq, last_resort):
         """Give the lane a new head."""
@@ -534,7 +533,8 @@ class Journal:
                               % ("an alert" if lane == ALERT else "a routine"))
         sector = -1
         for candidate in range(self._sectors):
-            if self._state[candidate] == _READY and (sector < 0 or self._erases[candidate] < self._erases[sector]):
+            # The most erased one: the other takes the wear of being erased again after a restart.
+            if self._state[candidate] == _READY and (sector < 0 or self._erases[candidate] > self._erases[sector]):
                 sector = candidate
         if sector < 0:
             sector = self._spare()
@@ -542,8 +542,7 @@ class Journal:
         before = self._count[self._head[lane]] if self._head[lane] >= 0 else 0
         opened = struct.pack("<IIHB", seq, self.receipted, before, lane)
         self._state[sector] = _DIRTY
-        # The first part once more: a cut may have left it half programmed, and read right at boot.
-        self._program(sector, 0, self._erased_header(sector) + opened + struct.pack("<BI", 0xFF, crc32(opened)))
+        self._program(sector, _OPEN_AT, opened + struct.pack("<BI", 0xFF, crc32(opened)))
         self._state[sector] = lane
         self._first[sector] = seq
         self._count[sector] = 0

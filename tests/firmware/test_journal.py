@@ -108,6 +108,10 @@ for seq in range(1, 1500):
     journal.maintain()
     assert journal.last == (seq, body(seq))
 assert reboot().last == (1499, body(1499))
+for seq in range(1500, 1560):  # until no sector that a receipt was marked in is left
+    journal.append(seq, body(seq), False)
+    journal.maintain()
+assert reboot().receipted == journal.receipted == 1497
 fewest, most = journal.erase_spread()
 assert most - fewest <= 3 and fewest > 8, (fewest, most)
 assert [flash.erase_count(s) for s in range(8)] == list(journal._erases)

@@ -30,7 +30,7 @@ ERASE_NS = 45_000_000
 READ_COMMAND_NS = 500
 READ_BYTE_NS = 50
 
-_WEAR = "<IHBB"  # a sector's line in PATH.wear: erases; offset and bits of the half-programmed byte; 1 if half-erased
+_WEAR = "<IHBB"  # a sector's line in PATH.wear: erases; offset and bits of a half-programmed byte; noise if half-erased
 _WEAR_BYTES = 8
 
 
@@ -80,12 +80,12 @@ class NorFlash:
         self._wear = _open_filled(path + ".wear", size_bytes // SECTOR_BYTES * _WEAR_BYTES, 0)
         self._page = bytearray(PAGE_BYTES)
         self._wear_line = bytearray(_WEAR_BYTES)
-        self._unsettled = {}  # sector: (offset, bits) of a half-programmed byte, or None where the erase was cut
+        self._unsettled = {}  # sector: (offset, bits) of a half-programmed byte, or how rarely a half-erased byte flips
         for sector in range(size_bytes // SECTOR_BYTES):
             self._wear.readinto(self._wear_line)
-            _, offset, bits, half_erased = struct.unpack(_WEAR, self._wear_line)
-            if half_erased or bits:
-                self._unsettled[sector] = None if half_erased else (offset, bits)
+            _, offset, bits, rarity = struct.unpack(_WEAR, self._wear_line)
+            if rarity or bits:
+                self._unsettled[sector] = rarity or (offset, bits)
         self.reset_counts()
 
     def reset_counts(self):
@@ -134,7 +134,7 @@ class NorFlash:
         self._unsettled.pop(sector, None)
         if cut == "torn":
             self._half_erase(address)
-            self._unsettled[sector] = None
+            self._unsettled[sector] = 1 << 2 + self.faults.random(6)
         else:
             page = self._page
             for i in range(PAGE_BYTES):
@@ -223,7 +223,7 @@ class NorFlash:
             self._program_page(address + stop, bytes([data[start + stop] | chance(256)]), 0, 1)
         self._image.seek(address + stop)
         self._image.readinto(self._page, 1)
-        between = self._page[0] & ~data[start + stop] & 0xFF & chance(256)
+        between = self._page[0] & ~data[start + stop] & 0xFF & (chance(256) | chance(256))
         if between:
             sector = address // SECTOR_BYTES
             if sector not in self._unsettled:
@@ -234,13 +234,17 @@ class NorFlash:
         chance = self.faults.random
         progress = chance(5)  # 0: hardly begun ... 4: all cells read as erased, for now
         page = self._page
+        run = fate = 0
         for at in range(address, address + SECTOR_BYTES, PAGE_BYTES):
             self._image.seek(at)
             self._image.readinto(page)
             for i in range(PAGE_BYTES):
-                if chance(4) < progress:
+                if not run:  # neighbours share their fate
+                    run, fate = 1 + chance(24), chance(4) < progress
+                run -= 1
+                if fate:
                     page[i] = 0xFF
-                elif chance(3) == 0:
+                elif chance(8) == 0:
                     page[i] |= chance(256)
             self._image.seek(at)
             self._image.write(page)
@@ -249,9 +253,9 @@ class NorFlash:
         chance = self.faults.random
         for sector, weak in self._unsettled.items():
             base = sector * SECTOR_BYTES
-            if weak is None:
+            if isinstance(weak, int):
                 for at in range(max(address, base), min(address + len(buf), base + SECTOR_BYTES)):
-                    if chance(8) == 0:
+                    if chance(weak) == 0:
                         buf[at - address] ^= 1 << chance(8)
             elif 0 <= base + weak[0] - address < len(buf):
                 buf[base + weak[0] - address] &= ~(weak[1] & chance(256)) & 0xFF
@@ -259,7 +263,7 @@ class NorFlash:
     def _settle(self, address, data, start, size):
         sector = address // SECTOR_BYTES
         weak = self._unsettled.get(sector)
-        if weak is None:
+        if weak is None or isinstance(weak, int):
             return
         at = sector * SECTOR_BYTES + weak[0] - address
         if 0 <= at < size:
@@ -273,9 +277,9 @@ class NorFlash:
 
     def _keep_wear(self, sector, more_erases):
         erases = self.erase_count(sector) + more_erases
-        weak = self._unsettled.get(sector, (0, 0))
-        offset, bits = weak or (0, 0)
-        struct.pack_into(_WEAR, self._wear_line, 0, erases, offset, bits, 1 if weak is None else 0)
+        weak = self._unsettled.get(sector, 0)
+        (offset, bits), rarity = ((0, 0), weak) if isinstance(weak, int) else (weak, 0)
+        struct.pack_into(_WEAR, self._wear_line, 0, erases, offset, bits, rarity)
         self._wear.seek(sector * _WEAR_BYTES)
         self._wear.write(self._wear_line)
 
