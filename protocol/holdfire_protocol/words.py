@@ -1,4 +1,4 @@
-"""Words for the numbers of `fields.py`, for people. A file of its own: a station rarely needs them, and RAM is short."""
+"""Words for the numbers of `fields.py`, for people: apart, because a station rarely needs them and RAM is short."""
 
 TIME_SOURCES = ("none", "crystal", "beacon", "gnss", "gnss_pps", "host")
 RESTARTS = ("", "first record", "journal lost", "sequence number lost in a power cut")
