@@ -95,7 +95,7 @@ def test_products_at_the_extremes_of_their_operands(units):
     w = point.workspace()
     for a, b in itertools.product(extremes(units[0], chance), extremes(units[1], chance)):
         w[20 * point.X : 20 * point.X + 40] = type(w)("i", a + b)
-        field.run(w, 0, w, point.program((field.MUL, point.A, point.X, point.Y)), 0, 1)
+        point.run(w, point.program((field.MUL, point.A, point.X, point.Y)))
         assert (value(w, point.A) - value(w, point.X) * value(w, point.Y)) % P == 0
         assert max(map(abs, w[20 * point.A : 20 * point.A + 20])) <= TIGHT + 4
 
@@ -105,14 +105,14 @@ def test_the_checker_sees_a_product_that_is_too_large():
     w = point.workspace()
     w[20 * point.X : 20 * point.X + 40] = type(w)("i", [TIGHT] * 20 + [7 * TIGHT] * 20)
     with pytest.raises(noviper.Overflow):
-        field.run(w, 0, w, point.program((field.MUL, point.A, point.X, point.Y)), 0, 1)
+        point.run(w, point.program((field.MUL, point.A, point.X, point.Y)))
 
 
 def test_carrying_at_the_extremes():
     w = point.workspace()
     for limbs in extremes(6, random.Random(2)):
         w[20 * point.X : 20 * point.Y] = type(w)("i", limbs)
-        field.run(w, 0, w, point.program((field.TIGHT, point.A, point.X, 0)), 0, 1)
+        point.run(w, point.program((field.TIGHT, point.A, point.X, 0)))
         assert (value(w, point.A) - value(w, point.X)) % P == 0
         assert max(map(abs, w[20 * point.A : 20 * point.A + 20])) <= TIGHT + 4
 

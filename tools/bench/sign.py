@@ -82,11 +82,11 @@ def products(station) -> int:
     field, counted = station.modules["field"], 0
     inner = field.run
 
-    def run(p, c, w, program, step, end):
+    def run(p, c, w, program, end):
         nonlocal counted
-        for at in range(4 * step, 4 * end, 4):
+        for at in range(0, end, 4):
             counted += {field.MUL: 1, field.SQR: program[at + 3]}.get(program[at], 0)
-        return inner(p, c, w, program, step, end)
+        return inner(p, c, w, program, end)
 
     field.run = run
     station.ed25519.PrivateKey.sign(station.key, bytes(128))

@@ -32,17 +32,18 @@ _TIGHT = const(3)
 
 
 @micropython.viper
-def run(p: ptr32, c: int, w: ptr32, program: ptr8, step: int, end: int):
-    """Run steps `step`..`end`-1. The first two arguments are scratch, since only they live in registers: give `w` and
-    0.
+def run(p: ptr32, c: int, w: ptr32, program: ptr8, end: int):
+    """Run the program, `end` bytes of it. The first two arguments are scratch, since only they live in registers: give
+    `w` and 0.
     """
+    step = 0
     while step < end:
-        op = program[4 * step]
-        r = ptr32(int(w) + 80 * program[4 * step + 1])
-        a = ptr32(int(w) + 80 * program[4 * step + 2])
-        n = program[4 * step + 3]
+        op = program[step]
+        r = ptr32(int(w) + 80 * program[step + 1])
+        a = ptr32(int(w) + 80 * program[step + 2])
+        n = program[step + 3]
         b = ptr32(int(w) + 80 * n)
-        step += 1
+        step += 4
         if op == _BOTH:
             p = a
             n = 4

@@ -173,4 +173,4 @@ def pack(w, element: int, data, start: int) -> None:
 
 def run(w, steps: bytes) -> None:
     """Execute a whole program."""
-    field.run(w, 0, w, steps, 0, len(steps) // 4)
+    field.run(w, 0, w, steps, len(steps))

@@ -11,6 +11,7 @@ A Sha512 makes its buffers once; reset, update, update_part and finish_into allo
 from array import array
 
 import micropython
+from micropython import const
 
 # FIPS 180-4 section 4.2.3: the first 64 bits of the fractional parts of the cube roots of the first 80 primes, as the
 # chip reads them: 32-bit little-endian words, high half first.
@@ -50,9 +51,10 @@ _START = (
     b"\x67\xe6\x09\x6a\x08\xc9\xbc\xf3\x7f\x52\x0e\x51\xd1\x82\xe6\xad"
 )
 _PADDING = b"\x80" + bytes(127)
-_BLOCK = 128
+_BLOCK = const(128)
 # Words of the state array: 0..79 history of the rounds, 80..95 chaining value, 96..255 block and message schedule.
-_LENGTH, _WORDS = 96 + 31, 256
+_LENGTH = const(127)
+_WORDS = const(256)
 
 
 @micropython.viper

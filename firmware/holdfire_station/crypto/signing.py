@@ -7,14 +7,20 @@ sign states the longest), so that a caller may give way to the audio path betwee
 
 from array import array
 
+from micropython import const
+
 from . import inverse, point, scalar
-from .comb import SPACING, TABLE
+from .comb import TABLE
 from .sha512 import Sha512
 
 _ORDER = scalar.constants()
-_LAST = SPACING - 1
-_BATCHES = 23  # of the inversion in one step: about as long as a column of the comb
-_NONCE, _COMB, _INVERT, _CHALLENGE, _DONE = range(5)
+_LAST = const(16)  # column of the comb: SPACING - 1
+_BATCHES = const(23)  # of the inversion in one step: about as long as a column of the comb
+_COMB = const(0)
+_NONCE = const(1)
+_INVERT = const(2)
+_CHALLENGE = const(3)
+_DONE = const(4)
 
 
 class Signing:
@@ -75,18 +81,18 @@ class Signing:
     def step(self) -> bool:
         """Do the next stretch of work. True while there is more."""
         phase = self._phase
-        if phase == _NONCE:
-            if self._hash_message():
-                self.hash.finish_into(self._digest)
-                self._reduced_digest(self._r)
-                self._at = _LAST
-                self._phase = _COMB
-        elif phase == _COMB:
+        if phase == _COMB:
             self.base_times(self._r, self._at)
             self._at -= 1
             if self._at < 0:
                 self._at = 0
                 self._phase = _INVERT
+        elif phase == _NONCE:
+            if self._hash_message():
+                self.hash.finish_into(self._digest)
+                self._reduced_digest(self._r)
+                self._at = _LAST
+                self._phase = _COMB
         elif phase == _INVERT:
             if self._invert():
                 self.finish_point(self._out, 0)
@@ -95,10 +101,9 @@ class Signing:
                 self.hash.update_part(self._secret, 64, 32)
                 self._at = 0
                 self._phase = _CHALLENGE
-        elif phase == _CHALLENGE:
-            if self._hash_message():
-                self._answer()
-                self._phase = _DONE
+        elif phase == _CHALLENGE and self._hash_message():
+            self._answer()
+            self._phase = _DONE
         return self._phase != _DONE
 
     def _hash_message(self) -> bool:
