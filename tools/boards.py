@@ -35,6 +35,7 @@ SHAPE: dict[str, dict[str, tuple[int, int] | None]] = {
     "microphone": {
         "part": None, "i2s_id": (0, 1), "sck_pin": (0, 39), "ws_pin": (0, 39), "sd_pin": (0, 39),
         "sample_rate_hz": (8000, 48000), "dma_bytes": (4096, 65536), "full_scale_db10_spl": (900, 1500),
+        "group_delay_us": (0, 10_000),
     },
     "gnss": {
         "part": None, "uart_id": (1, 2), "rx_pin": (0, 39), "tx_pin": (0, 39), "pps_pin": (0, 39),

@@ -19,6 +19,7 @@ class Microphone:
 
     def __init__(self, settings: dict, monotonic, detector, on_impulse):
         self._rate_hz = settings["sample_rate_hz"]
+        self._group_delay_us = settings["group_delay_us"]  # of the microphone's own filters
         self._ring_samples = settings["dma_bytes"] // RING_FRAME_BYTES
         self._monotonic = monotonic
         self._detector = detector
@@ -58,8 +59,8 @@ class Microphone:
             await asyncio.sleep_ms(0)  # with samples in the ring a read returns at once: let the others have their turn
 
     def moment_us(self, sample: int) -> int:
-        """Monotonic time at which sample number `sample` was taken."""
-        return (self._base_us or 0) + self._samples_us(sample)
+        """Monotonic time at which the sound of sample number `sample` met the microphone."""
+        return (self._base_us or 0) + self._samples_us(sample) - self._group_delay_us
 
     def _samples_us(self, samples: int) -> int:
         return samples * 1_000_000 // self._rate_hz

@@ -19,6 +19,7 @@ from collections.abc import Callable
 _CHUNK_PACED = 64  # 5.6 ms at 115200 baud
 _CHUNK_FREE = 4096
 _LOOK_AGAIN_S = 0.02  # how soon a host that opens the port is noticed
+_LATENESS_S = 0.002
 _HOST_TAKES_S = 1.0  # when its driver's buffer has been full for so long, the host is asleep and bytes are lost
 
 
@@ -57,7 +58,7 @@ class Cable:
         self._from_station: int | None = None
         self._up_free_at = self._down_free_at = 0.0
         self._pending = b""  # on its way to the host
-        self._pending_until = 0.0
+        self._pending_due = self._pending_until = 0.0
         self._host_asleep = False  # it has the port open and reads nothing
         self._orders: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe()
@@ -125,7 +126,9 @@ class Cable:
     def _turn(self) -> None:
         now = time.monotonic()
         readers, writers, wake_at = [self._wake_out], [], now + 1.0
-        if self._pending:
+        if self._pending and self._pending_due > now:  # still on the wire
+            wake_at = min(wake_at, self._pending_due)
+        elif self._pending:
             wake_at = min(wake_at, self._pending_until)
             if self._master is not None:
                 writers.append(self._master)
@@ -158,7 +161,7 @@ class Cable:
                 self._listening = True  # no hang-up any more: somebody has opened it
         if self._from_station is not None and self._from_station in readable:
             self._from_chip(now)
-        if self._pending and (writable or now >= self._pending_until):
+        if self._pending and now >= self._pending_due and (writable or now >= self._pending_until):
             self._push(now)
 
     def _look_due(self, now: float) -> bool:
@@ -200,12 +203,15 @@ class Cable:
             os.close(self._from_station)
             self._from_station = None
             return
-        self._up_free_at = max(self._up_free_at, now - 0.05) + len(data) * self._seconds_per_byte
+        # A little credit for this thread's own lateness, or a busy host would slow the line down.
+        self._up_free_at = max(self._up_free_at, now - _LATENESS_S) + len(data) * self._seconds_per_byte
+        self._pending_due = self._up_free_at
         if self.noise:
             data = self.noise.damage(data)
         self._pending += data
-        self._pending_until = now + (0.0 if self._host_asleep else _HOST_TAKES_S)
-        self._push(now)
+        self._pending_until = self._pending_due + (0.0 if self._host_asleep else _HOST_TAKES_S)
+        if self._pending_due <= now:
+            self._push(now)
 
     def _push(self, now: float) -> None:
         if self._master is not None and self._listening:
