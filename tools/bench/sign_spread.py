@@ -2,8 +2,8 @@
 
 Constant time means that neither branches nor memory addresses depend on a secret. A branch that did would change the
 count of instructions for some key: valgrind counts them, exactly, on the PC's MicroPython, from the call of
-sign_into() to its return, interpreter included. tests/firmware/test_crypto_xtensa.py goes further, on the chip's own machine code: every block
-entered and every address read or written, in order, is the same for different keys.
+sign_into() to its return, interpreter included. tests/firmware/test_crypto_xtensa.py goes further, on the chip's own
+machine code: every block entered and every address read or written, in order, is the same for different keys.
 """
 
 import os

@@ -192,10 +192,13 @@ class Verifier:
         yield
         point.run(w, _NEUTRAL)
         for i in range(253, -1, -1):
-            point.run(w, point.DOUBLE)
             digit = digits[i]
+            # T costs a product of its own, and is read by an addition only: the last step of a program, left out
+            # elsewhere.
+            point.run(w, point.DOUBLE if digit or i < SPACING else point.DOUBLE[:-4])
             if digit:
-                point.run(w, _add(_MULTIPLES + 2 * ((digit & 127) - 1), digit > 127))
+                steps = _add(_MULTIPLES + 2 * ((digit & 127) - 1), digit > 127)
+                point.run(w, steps if i < SPACING else steps[:-4])
             if i < SPACING:
                 point.choose(0, TABLE, w, self._bits, i)
                 point.run(w, point.ADD_CHOSEN)
