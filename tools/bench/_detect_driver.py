@@ -2,7 +2,7 @@
 """Runs under MicroPython: the real detector on noise made here plus a signal read from a file. See detect.py.
 
 arguments: SIGNAL_FILE or -, SAMPLES, NOISE_KIND, NOISE_RMS_COUNTS, SEED, SIGNAL_GAIN_Q8 [setting=value ...]
-prints one line an impulse, then one line of state.
+prints one line an impulse, then one line of state. With trace=A,B,... also these words of the detector's state each ms.
 """
 
 import sys
@@ -139,10 +139,27 @@ def rain(noise, state, n: int):
 SHAPES = {"white": None, "pink": pink, "wind": wind, "rain": rain}
 
 
+class Traced:
+    """Feeds a detector hop by hop and prints words of its state after each."""
+
+    def __init__(self, detector, words):
+        self._detector = detector
+        self._words = words
+
+    def feed(self, out, n):
+        waiting = 0
+        for at in range(0, 4 * n, 64):
+            waiting = self._detector.feed(out[at:at + 64], 16)
+            print("trace", *(self._detector._state[word] for word in self._words))
+        return waiting
+
+
 def main(path, samples, kind, rms, seed, gain_q8, *settings):
     samples, rms, gain_q8 = int(samples), int(rms), int(gain_q8)
-    settings = {s.split("=")[0]: int(s.split("=")[1]) for s in settings}
-    detector = Detector(**settings)
+    settings = dict(s.split("=") for s in settings)
+    trace = [int(word) for word in settings.pop("trace", "").split(",") if word]
+    detector = Detector(**{name: int(value) for name, value in settings.items()})
+    feed = Traced(detector, trace).feed if trace else detector.feed
     state = array("i", [int(seed) * 7919 + 1, BIAS, BIAS, BIAS, int(seed) * 104729 + 3])
     noise = array("i", [BIAS] * BLOCK)
     signal = array("i", [BIAS] * BLOCK)
@@ -161,7 +178,7 @@ def main(path, samples, kind, rms, seed, gain_q8, *settings):
                 signal[i] = BIAS
         add(out, noise, signal, n, rms, gain_q8)
         done += n
-        waiting = detector.feed(out, n)
+        waiting = feed(out, n)
         while waiting:
             e = detector.take()
             waiting -= 1
