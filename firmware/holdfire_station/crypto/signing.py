@@ -1,8 +1,8 @@
 """Ed25519 signing (RFC 8032 section 5.1.6) in short steps, without heap allocation and without a secret in any branch
 or index.
 
-A Signing owns every buffer that a signature needs. step() runs for a few thousand field additions at most (tools/bench
-sign states the longest), so that a caller may give way to the audio path between two of them.
+A Signing owns every buffer that a signature needs. step() takes about a millisecond at most (`tools/bench sign` states
+the longest), so that a caller may give way to the audio path between two of them.
 """
 
 from array import array

@@ -35,8 +35,9 @@ _TWICE = _MULTIPLES + 32
 _ELEMENTS = _MULTIPLES + 36
 # While A is being decompressed, the place of the multiples holds u = y^2 - 1, v = d * y^2 + 1 and two products of
 # theirs.
-_V, _W, _UV3, _UV7 = _MULTIPLES, _MULTIPLES + 2, _MULTIPLES + 4, _MULTIPLES + 5
+_V, _UV3, _UV7 = _MULTIPLES, _MULTIPLES + 4, _MULTIPLES + 5
 _U = _V + 2
+
 
 def _chain(z: int) -> tuple:
     """A = z^(2^250 - 1) and C = z^11; uses B, E. RFC 8032 leaves the chain open; this one is Bernstein's: 249
