@@ -22,8 +22,8 @@ def test_both_interpreters_agree():
 
 
 @given(amplitude)
-def test_log2_is_right_to_three_steps(value):
-    assert abs(levels.log2_q12(value) - 4096 * math.log2(value)) <= 3
+def test_log2_is_right_to_five_steps(value):
+    assert abs(levels.log2_q12(value) - 4096 * math.log2(value)) <= 5
 
 
 @given(amplitude, amplitude)

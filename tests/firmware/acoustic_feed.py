@@ -1,6 +1,6 @@
 """Runs under MicroPython: feeds a file of 32-bit slots to a Detector with the heap locked, prints what it found.
 
-arguments: FILE, BLOCK [setting=value ...]
+arguments: FILE, BLOCK [setting=value ...]; locked=0 leaves the heap unlocked, take=0 takes only at the end
 """
 
 import sys
@@ -15,6 +15,7 @@ def main(path, block, *settings):
     settings = {s.split("=")[0]: int(s.split("=")[1]) for s in settings}
     take = settings.pop("take", 1)
     reset_at = settings.pop("reset_at", 0)
+    locked = settings.pop("locked", 1)
     detector = Detector(**settings)
     buf = bytearray(4 * block)
     with open(path, "rb") as file:
@@ -22,9 +23,11 @@ def main(path, block, *settings):
             n = file.readinto(buf) // 4
             if not n:
                 break
-            micropython.heap_lock()
+            if locked:
+                micropython.heap_lock()
             waiting = detector.feed(buf, n)
-            micropython.heap_unlock()
+            if locked:
+                micropython.heap_unlock()
             if reset_at and detector.samples_heard >= reset_at:
                 detector.reset_statistics()
                 reset_at = 0

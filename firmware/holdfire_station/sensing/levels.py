@@ -8,7 +8,7 @@ _SILENCE_DB10 = -2000  # what a level of zero reads: far below the 1 LSB of any 
 
 
 def log2_q12(value: int) -> int:
-    """log2 in 1/4096ths, right to 3/4096, for 1 <= value < 2^30."""
+    """log2 in 1/4096ths, right to 5/4096, for 1 <= value < 2^30."""
     whole = 0
     for step in (16, 8, 4, 2, 1):
         if value >> (whole + step):
