@@ -247,7 +247,7 @@ class Impulse:
         hop = self._rate_hz // 1000
         trigger = (RING_HOPS - HOPS_AFTER_TRIGGER) * hop
         _pick(ring, work, at, hop, trigger - (sta_hops + 1) * hop, trigger + 2 * hop, floor_counts)
-        # Zero crossings count between swings of four times the mean floor: five sigma of Gaussian noise are fewer.
+        # A crossing counts between swings beyond four times the mean floor, 3.2 sigma of Gaussian noise.
         _describe(ring, work, at, hop, 4 * floor_counts)
         onset = work[_ONSET]
         self._epoch = epoch
