@@ -12,9 +12,9 @@ from .verifying import Verifier
 
 _SEED_DOMAIN = b"holdfire-key-seed-v1\x00"
 # Buffers that nobody is using. Whoever takes a set puts it back; whoever finds none makes another, so that two tasks
-# never share one.
-_signings = []
-_verifiers = []
+# never share one. The first sets are made here, while the heap is in one piece: a verifier's largest is 5.5 KB.
+_signings = [Signing()]
+_verifiers = [Verifier()]
 _one_signature = asyncio.Lock()  # so that cooperative work never needs more than one set beside the synchronous one
 _one_verification = asyncio.Lock()
 
