@@ -63,6 +63,7 @@ _CHUNK = const(64)
 _PAGE = const(256)
 _READY_AHEAD = const(2)
 MAX_RECORD_BYTES = const(_SECTOR - _HEADER - _ENTRY)
+_ZERO_WORD = bytes(4)
 _BLANK_CHUNK = b"\xff" * _CHUNK
 
 
@@ -82,6 +83,7 @@ class Journal:
         self._erases = array("I", [0] * n)
         self._head = [-1] * 4  # by lane: the sector that takes new entries
         self._fill = [_SECTOR] * 4  # by lane: where the next entry goes
+        self._resumed = [False] * 4  # by lane: the head is from before this start, and has no entry since
         self._passed = [0] * 4  # by lane: receipted entries in the oldest sector that is not done
         self._entry = bytearray(_ENTRY)
         self._checked = memoryview(self._entry)[:_MARK_AT]
@@ -170,6 +172,7 @@ class Journal:
             if sector == self._head[lane]:
                 self._count[sector] = count
                 self._fill[lane] = self._zero_tail(sector, end)
+                self._resumed[lane] = True
             if count:
                 self._program(sector, last_at, last)
                 if seq > self.last_seq:
@@ -222,6 +225,9 @@ class Journal:
             sector = self._head[lane]
             at = self._fill[lane]
             self._fill[lane] = at + size
+            if self._resumed[lane]:  # should this record leave no trace, the next start must still see it began
+                self._resumed[lane] = False
+                self._partition.writeblocks(sector, _ZERO_WORD, at - 4)
             self._partition.writeblocks(sector, record, at + _ENTRY)
             self._make_entry(seq, record)
             self._partition.writeblocks(sector, self._entry, at)
@@ -524,6 +530,7 @@ class Journal:
         header = struct.pack("<II", _MAGIC, self._erases[sector])
         self._program(sector, 0, header + struct.pack("<I", crc32(header)))
         self._state[sector] = _READY
+        self._first[sector] = self.last_seq  # the one that has been ready longest is used first
 
     def _open(self, lane, seq, last_resort):
         """Give the lane a new head."""
@@ -533,8 +540,7 @@ class Journal:
                               % ("an alert" if lane == ALERT else "a routine"))
         sector = -1
         for candidate in range(self._sectors):
-            # The most erased one: the other takes the wear of being erased again after a restart.
-            if self._state[candidate] == _READY and (sector < 0 or self._erases[candidate] > self._erases[sector]):
+            if self._state[candidate] == _READY and (sector < 0 or self._first[candidate] < self._first[sector]):
                 sector = candidate
         if sector < 0:
             sector = self._spare()
@@ -548,6 +554,7 @@ class Journal:
         self._count[sector] = 0
         self._head[lane] = sector
         self._fill[lane] = _HEADER
+        self._resumed[lane] = False
 
 
 def _is_cleared(byte):

@@ -213,6 +213,22 @@ for run in range(12):
 """)
 
 
+def test_many_starts_harm_no_record_and_cost_little_space(tmp_path):
+    run(tmp_path, """
+journal = fresh(40)
+for seq in range(1, 250):
+    journal.append(seq, body(seq, 40 + seq % 400), seq % 3 == 0)
+    journal = reboot()
+    assert journal.last == (seq, body(seq, 40 + seq % 400))
+assert all(journal.read(s) == body(s, 40 + s % 400) for s in range(1, 250)) and journal.pending_count == 249
+assert journal.used_bytes < 249 * (12 + 240 + 256 + 40), journal.used_bytes
+used = journal.used_bytes
+for _ in range(50):  # a crash loop that never gets to a record
+    journal = reboot()
+assert journal.used_bytes == used
+""")
+
+
 def test_rot_in_an_entry_costs_that_record_only(tmp_path):
     run(tmp_path, """
 random.seed(2)
