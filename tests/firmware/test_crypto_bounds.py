@@ -166,7 +166,7 @@ def test_hash_of_extreme_blocks():
 
 
 def test_a_signature_with_every_operation_checked():
-    """A verification runs the same functions, and its programs are bounded above; run here it would take ten seconds."""
+    """A verification runs the same functions, and its programs are bounded above; here it would take ten seconds."""
     seed = random.Random(7).randbytes(32)
     signature = ed25519.PrivateKey.from_seed(seed).sign(b"\xff" * 40)
     assert signature == Ed25519PrivateKey.from_private_bytes(seed).sign(b"\xff" * 40)
