@@ -238,9 +238,6 @@ class Journal:
             self._program(sector, at, bytes(size))
             if attempt % 2:  # leave this sector
                 self._fill[lane] = _SECTOR
-                if not self._count[sector]:
-                    self._retire(sector)
-                    self._head[lane] = self._before(lane, seq)
         raise OSError("journal: flash sector %d no longer keeps what is programmed" % sector)
 
     def read(self, seq: int) -> bytes | None:
@@ -341,7 +338,7 @@ class Journal:
         for sector in range(self._sectors):
             if self._state[sector] in LANES:
                 head = sector == self._head[self._state[sector]]
-                used += (self._fill[self._state[sector]] if head else _SECTOR) - _HEADER
+                used += min(self._fill[self._state[sector]] if head else _SECTOR, _SECTOR) - _HEADER
         return used
 
     @property
@@ -534,6 +531,14 @@ class Journal:
 
     def _open(self, lane, seq, last_resort):
         """Give the lane a new head."""
+        head = self._head[lane]
+        if head >= 0 and not self._count[head]:  # no two sectors of a lane may begin with the same number
+            self._retire(head)
+            head = self._before(lane, seq)
+            if head >= 0 and self._state[head] & _DONE:
+                head = -1
+            self._head[lane] = head
+            self._fill[lane] = _SECTOR
         free = self._free()
         if free < (1 if last_resort else 2 if lane == ALERT else 3):
             raise JournalFull("journal: no room for %s record; records wait for a receipt"
@@ -545,7 +550,7 @@ class Journal:
         if sector < 0:
             sector = self._spare()
             self._erase_sector(sector)
-        before = self._count[self._head[lane]] if self._head[lane] >= 0 else 0
+        before = self._count[head] if head >= 0 else 0
         opened = struct.pack("<IIHB", seq, self.receipted, before, lane)
         self._state[sector] = _DIRTY
         self._program(sector, _OPEN_AT, opened + struct.pack("<BI", 0xFF, crc32(opened)))

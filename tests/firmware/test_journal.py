@@ -159,6 +159,30 @@ for seq in range(1000, 1100):
 """)
 
 
+def test_a_sector_opened_for_nothing_is_given_back(tmp_path):
+    run(tmp_path, """
+from chips.nor_flash import PowerCut
+journal = fresh(8)
+for seq in range(1, 20):
+    journal.append(seq, body(seq), False)
+journal.maintain()
+flash.faults = Faults(0, "unreported")  # the next sector's header is programmed, the record is not
+try:
+    journal.append(20, body(20), False)
+    assert False
+except PowerCut:
+    flash.dead = False
+journal = reboot()
+journal.append(20, body(20, 4000), False)  # too long for what is left of it
+journal.append(21, body(21), False)
+for journal in (journal, reboot()):
+    assert list(journal.pending()) == list(range(1, 22)) and journal.pending_count == 21
+    assert all(journal.read(s) for s in range(1, 22)) and journal.last[0] == 21
+journal.receipt(21)
+assert reboot().pending_count == 0
+""")
+
+
 def test_what_is_thinned_is_what_was_named(tmp_path):
     run(tmp_path, """
 journal = fresh(8)
