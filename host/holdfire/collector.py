@@ -1,9 +1,9 @@
 """The daemon of the base: ports in, committed records, beacons out, forwarders beside it. Composition and timing only.
 
-asyncio conducts; the work is done on threads that own their thing: each port's reader and writer (sources.py), and one
-writer thread that owns the store and does line, frame, verification and commit batch by batch (ingest.py). While one
-batch is at work the next gathers in the bounded inboxes, so commits are shared when it is busy and immediate when it
-is not. A beacon with a receipt is made only after the commit that it speaks of.
+asyncio conducts; the work is done on threads that own their thing: each port's reader and writer (sources.py), one
+thread that verifies and one that owns the store (ingest.py). While one batch is at work the next gathers in the bounded
+inboxes, so commits are shared when it is busy and immediate when it is not. A beacon with a receipt is made only after
+the commit that it speaks of.
 
 Nothing here is retried against the disk: StorageError ends the run, nothing more is acknowledged, and the next start
 recovers from what SQLite finds.
@@ -12,6 +12,7 @@ recovers from what SQLite finds.
 import asyncio
 import contextlib
 import fcntl
+import functools
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from .config import Settings
 from .errors import AlreadyRunning, ClockError, HoldfireError, RegistryError
 from .events import Event, Sink
 from .forward import FileForwarder, Forwarder, HttpForwarder
-from .ingest import Ingest
+from .ingest import Ingest, Judged
 from .registry import Deployment, Registry, load_collector_key
 from .sources import END, Inbox, Ports
 from .store import Store
@@ -64,6 +65,7 @@ class Collector:
         self._patterns = ports
         self._events = Sink(on_event)
         self._writer = ThreadPoolExecutor(1, "store")
+        self._judge = ThreadPoolExecutor(1, "verify")
         self._heard: dict[str, set[bytes]] = {}  # port -> stations heard there since it opened
         self._due: dict[str, set[bytes]] = {}  # port -> stations whose receipt is to go out
         self._forwarders: list[Forwarder] = []
@@ -76,6 +78,7 @@ class Collector:
             with only_one(self._deployment.directory):
                 await self._run()
         finally:
+            self._judge.shutdown()
             self._writer.shutdown()
             self._events.close()
 
@@ -138,23 +141,45 @@ class Collector:
                 raise result
 
     async def _take_forever(self, inbox: Inbox, filled: asyncio.Event, answers_due: asyncio.Event) -> None:
-        while True:
-            await filled.wait()
-            filled.clear()
-            while chunks := inbox.take(self._settings.batch_bytes):
-                for port, data in chunks:
-                    if data == END:
-                        self._heard.pop(port, None)
-                outcome = await self._on_writer(self._ingest.take, chunks)
-                for port, kids in outcome.answers.items():
-                    self._heard.setdefault(port, set()).update(kids)
-                    self._due.setdefault(port, set()).update(kids)
-                    answers_due.set()
-                for event in outcome.events:
-                    self._events.put(event)
-                if outcome.stored:
-                    for forwarder in self._forwarders:
-                        forwarder.more.set()
+        keeping: asyncio.Future[None] | None = None
+        try:
+            while True:
+                await filled.wait()
+                filled.clear()
+                while chunks := inbox.take(self._settings.batch_bytes):
+                    for port, data in chunks:
+                        if data == END:
+                            self._heard.pop(port, None)
+                    judged = await self._loop.run_in_executor(self._judge, self._ingest.judge, chunks)
+                    if keeping:
+                        await keeping
+                    # Verifying goes on once only the disk is at work; before, both would fight for the interpreter.
+                    written = asyncio.Event()
+                    keeping = asyncio.ensure_future(self._keep(judged, written, answers_due))
+                    await written.wait()
+                if keeping:
+                    await keeping
+                    keeping = None
+        finally:
+            if keeping:
+                keeping.cancel()
+
+    async def _keep(self, judged: Judged, written: asyncio.Event, answers_due: asyncio.Event) -> None:
+        """Commit a batch, and only then let its answers go out. `written` is set before the commit."""
+        try:
+            on_kept = functools.partial(self._loop.call_soon_threadsafe, written.set)
+            outcome = await self._on_writer(self._ingest.keep, judged, on_kept)
+        finally:
+            written.set()
+        for port, kids in outcome.answers.items():
+            self._heard.setdefault(port, set()).update(kids)
+            self._due.setdefault(port, set()).update(kids)
+            answers_due.set()
+        for event in outcome.events:
+            self._events.put(event)
+        if outcome.stored:
+            for forwarder in self._forwarders:
+                forwarder.more.set()
 
     async def _scan_forever(self, ports: Ports, answers_due: asyncio.Event) -> None:
         seen = _stamp(self._deployment.registry_path)
@@ -221,7 +246,7 @@ class Collector:
         except RegistryError as error:
             self._tell("registry", f"not read again, the old one stays in use: {error}", error)
             return
-        await self._on_writer(self._ingest.use_registry, new)
+        await self._loop.run_in_executor(self._judge, self._ingest.use_registry, new)
         self._tell("registry", f"registry read again: {len(new.stations)} stations enrolled")
 
     def _make_forwarders(self, store: Store) -> None:

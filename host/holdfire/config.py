@@ -39,9 +39,9 @@ class Settings:
     past_tolerance_s: int = _setting(
         86_400, "a record's time may be this much before its station's enrolment", 0, 315_360_000
     )
-    batch_bytes: int = _setting(262_144, "at most this much is verified and committed at once", 1500, 16_777_216)
+    batch_bytes: int = _setting(524_288, "at most this much is verified and committed at once", 1500, 16_777_216)
     port_bytes: int = _setting(
-        65_536, "this much of a port may wait; then it is not read until there is room", 4096, 16_777_216
+        262_144, "this much of a port may wait; then it is not read until there is room", 4096, 16_777_216
     )
     refusal_rows: int = _setting(
         100_000, "refused messages kept, an equal share a reason; what is beyond is only counted", 100, 100_000_000

@@ -1,7 +1,8 @@
 """Bytes of serial ports in; committed records, refusals and the answers due to stations out. A batch is a transaction.
 
-A straight program on the collector's writer thread: lines, frames, verification, chain, store. Opens no port, sends
-nothing and waits for nothing but the disk.
+Two steps, each a straight program on a thread of its own: `judge` (lines, frames, signatures; no disk) and `keep`
+(time, chain, store, commit). While one batch waits for the disk the next is judged, which is why they are two. Opens no
+port and sends nothing.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ EVENTS_EACH = 50  # of a kind in one batch; what is beyond is stored and counted
 
 
 class Outcome:
-    """What one batch did, all of it durable. `answers`: port -> stations heard there, to be receipted."""
+    """What one batch did; durable once `keep` has returned it. `answers`: port -> stations heard, to be receipted."""
 
     def __init__(self) -> None:
         self.answers: dict[str, set[bytes]] = {}
@@ -45,8 +46,16 @@ class Outcome:
                 self.events.append(Event(kind, f"and {shown - EVENTS_EACH} more like these"))
 
 
+class Judged:
+    """A batch after `judge`, in order of arrival: (port, record or refusal, SHA-256 and bytes of what was refused)."""
+
+    def __init__(self) -> None:
+        self.items: list[tuple[str, Verified | Refused, bytes, bytes | None]] = []
+        self.outcome = Outcome()
+
+
 class Ingest:
-    """Takes batches. Belongs to the thread that owns the store."""
+    """Takes batches. `judge` belongs to one thread; `keep` and the rest to the thread that owns the store."""
 
     def __init__(
         self,
@@ -69,7 +78,6 @@ class Ingest:
         self._readers: dict[str, line.LineReader] = {}
         self._outcome = Outcome()
         self._now_us = 0
-        self._writing = False
 
     def use_registry(self, registry: Registry) -> None:
         """From now on these stations are enrolled. The deployment stays the same."""
@@ -79,9 +87,12 @@ class Ingest:
         self._usual_head = frame.encode(fields.FRAME_RECORD, registry.network, bytes(24))[:-25]
 
     def take(self, chunks: Iterable[tuple[str, bytes]]) -> Outcome:
-        """Work off what the ports brought. When this returns, everything in the outcome is committed."""
-        outcome = self._outcome = Outcome()
-        self._now_us = self._clock()
+        """Both steps. When this returns, everything in the outcome is committed."""
+        return self.keep(self.judge(chunks))
+
+    def judge(self, chunks: Iterable[tuple[str, bytes]]) -> Judged:
+        """What each record is by itself. Touches nothing that `keep` does."""
+        judged = Judged()
         for port, data in chunks:
             if not data:  # sources.END: half a line from before must not be joined to what comes after
                 self._readers.pop(port, None)
@@ -91,15 +102,28 @@ class Ingest:
                 reader = self._readers[port] = line.LineReader()
             for kind, content in reader.feed(data):
                 if kind == line.FRAME:
-                    self._take_frame(port, content)
+                    self._judge_frame(port, content, judged)
                 elif kind == line.TEXT:
-                    outcome.tell("text", harmless(content), port)
+                    judged.outcome.tell("text", harmless(content), port)
                 else:
                     name = hashlib.sha256(f"{port} {content}".encode()).digest()
-                    self._refuse(port, Refused(DAMAGED, content, content.partition(":")[0]), name, None)
-        if self._writing:
+                    judged.items.append((port, Refused(DAMAGED, content, content.partition(":")[0]), name, None))
+        return judged
+
+    def keep(self, judged: Judged, on_kept: Callable[[], object] = lambda: None) -> Outcome:
+        """Store a batch. When this returns, everything in the outcome is committed; `on_kept` is called when only the
+        commit is left to do."""
+        outcome = self._outcome = judged.outcome
+        self._now_us = self._clock()
+        if judged.items:
+            self._store.begin()
+            for port, found, sha256, kept in judged.items:
+                if isinstance(found, Verified):
+                    self._keep_record(port, found)
+                else:
+                    self._keep_refusal(port, found, sha256, kept)
+            on_kept()
             self._store.commit()
-            self._writing = False
         outcome.sum_up()
         return outcome
 
@@ -113,22 +137,20 @@ class Ingest:
                 found.append((kid, *receipt))
         return found
 
-    def _take_frame(self, port: str, data: bytes) -> None:
+    def _judge_frame(self, port: str, data: bytes, judged: Judged) -> None:
         try:
             kind, message = self._open_frame(data)
         except frame.FrameError as error:
             reason = WRONG_NETWORK if error.foreign else DAMAGED
             refused = Refused(reason, str(error), str(error).partition(":")[0])
-            self._refuse(port, refused, hashlib.sha256(data).digest(), data)
+            judged.items.append((port, refused, hashlib.sha256(data).digest(), data))
             return
         if kind != fields.FRAME_RECORD:
             return  # a console that echoes sends our own beacons back
         try:
-            verified = self._verifier.check(message)
+            judged.items.append((port, self._verifier.check(message), b"", None))
         except Refused as refused:
-            self._refuse(port, refused, hashlib.sha256(message).digest(), message)
-        else:
-            self._take_record(port, verified)
+            judged.items.append((port, refused, hashlib.sha256(message).digest(), message))
 
     def _open_frame(self, data: bytes) -> tuple[int, bytes]:
         """As `frame.decode`, with a short cut for the one form that nearly every frame has."""
@@ -137,8 +159,7 @@ class Ingest:
             return fields.FRAME_RECORD, data[at + 1 :]
         return frame.decode(data, self.registry.network)
 
-    def _take_record(self, port: str, new: Verified) -> None:
-        self._begin()
+    def _keep_record(self, port: str, new: Verified) -> None:
         station = new.station
         date_problem = check_date(new, self._now_us, *self._tolerances_us)
         time_problem = date_problem or check_pace(new, self.chains.head(new.kid, station.public_key).dated)
@@ -149,17 +170,16 @@ class Ingest:
         heard.add(new.kid)
         if problems is None:
             again = Refused(REPLAY, f"record {new.seq} of {station.name} came again", "", new.kid, new.seq)
-            self._refuse(port, again, new.hash, None)
+            self._keep_refusal(port, again, new.hash, None)
             return
         self._outcome.stored += 1
         text = f"{station.name} {new.seq} stored"
         self._outcome.tell("record", text, port, station.name, new.kid, new.seq, new.hash, "", new.message)
         for problem in problems:
             refused = Refused(problem.reason, problem.text, "", new.kid, problem.seq)
-            self._refuse(port, refused, problem.record_hash, None)
+            self._keep_refusal(port, refused, problem.record_hash, None)
 
-    def _refuse(self, port: str, refused: Refused, sha256: bytes, kept: bytes | None) -> None:
-        self._begin()
+    def _keep_refusal(self, port: str, refused: Refused, sha256: bytes, kept: bytes | None) -> None:
         text = refused.text[:500]
         self._store.insert_refusal(
             refused.reason, sha256, self._now_us, port, text, refused.field, refused.kid, refused.seq, kept
@@ -167,8 +187,3 @@ class Ingest:
         station = self.registry.stations.get(refused.kid) if refused.kid else None
         name = station.name if station else ""
         self._outcome.tell("refused", text, port, name, refused.kid or b"", refused.seq or 0, sha256, refused.reason)
-
-    def _begin(self) -> None:
-        if not self._writing:
-            self._store.begin()
-            self._writing = True

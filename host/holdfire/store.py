@@ -34,10 +34,14 @@ HAS_STATUS = 4
 
 KEPT_BYTES = 2048  # of a refused message
 
+# Hashes are random: put into their index one by one, each would rewrite a page of it, and a record would cost twice as
+# much at 100,000 records and more with every record. So the newest are kept in memory and put in together, in order.
+INDEX_EACH = 20_000
+
 SCHEMA = """
 CREATE TABLE records (                 -- every record with a valid signature of an enrolled station, kept for ever
   id INTEGER PRIMARY KEY,              -- order of storing; also the place in every outbox
-  hash BLOB NOT NULL UNIQUE,           -- SHA-256 of message: the record's name everywhere
+  hash BLOB NOT NULL,                  -- SHA-256 of message: the record's name everywhere
   kid BLOB NOT NULL,
   seq INTEGER NOT NULL,
   prev BLOB NOT NULL,
@@ -57,6 +61,11 @@ CREATE TABLE records (                 -- every record with a valid signature of
 CREATE INDEX records_seq ON records (kid, seq);
 CREATE INDEX records_waiting ON records (kid, prev) WHERE link < 2;
 CREATE INDEX records_problem ON records (id) WHERE problem IS NOT NULL;
+
+CREATE TABLE hashes (                  -- the index of records by hash, behind by at most INDEX_EACH records
+  hash BLOB PRIMARY KEY,
+  id INTEGER NOT NULL
+) WITHOUT ROWID;
 
 CREATE TABLE refusals (                -- what was not accepted, or accepted with a problem, and why
   id INTEGER PRIMARY KEY,
@@ -96,9 +105,12 @@ CREATE TABLE parked (                  -- records a destination will not take; k
   PRIMARY KEY (destination, record_id)
 ) WITHOUT ROWID;
 
-CREATE TABLE state (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;  -- beacon_number: reserved up to this
+-- beacon_number: reserved up to this; hashed: records up to this id are in hashes
+CREATE TABLE state (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO state VALUES ('beacon_number', 0), ('hashed', 0);
 """
 
+_HASHED = "(SELECT value FROM state WHERE key = 'hashed')"
 _INSERT = (
     "INSERT INTO records (hash, kid, seq, prev, boot, time_source, utc_us, uncertainty_us, uptime_ms, restart, kinds,"
     " link, problem, received_at_us, port, message) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
@@ -123,6 +135,8 @@ class Store:
         try:
             self._db = _open_writer(path)
             self._refusal_rows = dict(self._db.execute("SELECT reason, count(*) FROM refusals GROUP BY reason"))
+            # hash -> id of the records that `hashes` lacks
+            self._newest = dict(self._db.execute(f"SELECT hash, id FROM records WHERE id > {_HASHED}"))
         except sqlite3.Error as error:
             raise StorageError(_say(path, error)) from error
         self._path = path
@@ -135,11 +149,17 @@ class Store:
 
     def commit(self) -> None:
         """Durable when this returns: WAL with synchronous=FULL."""
+        if len(self._newest) >= INDEX_EACH:
+            self._run("INSERT INTO hashes SELECT hash, id FROM records WHERE id > " + _HASHED + " ORDER BY hash")
+            self._run("UPDATE state SET value = (SELECT max(id) FROM records) WHERE key = 'hashed'")
+            self._newest.clear()
         self._run("COMMIT")
 
     def insert_record(self, row: tuple[Any, ...]) -> int:
         """Store one record; `row` in the order of the columns after `id`. Returns its id."""
-        return self._run(_INSERT, row).lastrowid or 0
+        record_id = self._run(_INSERT, row).lastrowid or 0
+        self._newest[row[0]] = record_id
+        return record_id
 
     def set_link(self, record_id: int, link: int, problem: str | None = None) -> None:
         """Change a record's place in the chain; `problem` is noted, and never taken back."""
@@ -188,7 +208,6 @@ class Store:
     def reserve_beacon_numbers(self, count: int) -> int:
         """First of `count` numbers never handed out before, whatever happens next. Commits."""
         self.begin()
-        self._run("INSERT OR IGNORE INTO state VALUES ('beacon_number', 0)")
         last = self._one("SELECT value FROM state WHERE key = 'beacon_number'")[0]
         self._run("UPDATE state SET value = value + ? WHERE key = 'beacon_number'", (count,))
         self.commit()
@@ -197,13 +216,16 @@ class Store:
     # What the chain needs to know of the past; inside or outside a transaction.
 
     def id_of_hash(self, record_hash: bytes) -> int | None:
-        row = self._one("SELECT id FROM records WHERE hash = ?", (record_hash,))
-        return row[0] if row else None
+        found = self._newest.get(record_hash)
+        if found is None:
+            row = self._one("SELECT id FROM hashes WHERE hash = ?", (record_hash,))
+            found = row[0] if row else None
+        return found
 
     def find_parent(self, kid: bytes, record_hash: bytes) -> tuple[int, int] | None:
         """(seq, link) of a station's record by its hash."""
         row: tuple[int, int] | None = self._one(
-            "SELECT seq, link FROM records WHERE hash = ? AND kid = ?", (record_hash, kid)
+            "SELECT seq, link FROM records WHERE id = ? AND kid = ?", (self.id_of_hash(record_hash), kid)
         )
         return row
 
@@ -374,7 +396,11 @@ class Reader:
         """Records whose hash begins with these hex digits, at most 10."""
         low = bytes.fromhex(prefix.ljust(64, "0"))
         high = bytes.fromhex(prefix.ljust(64, "f"))
-        return self._db.execute("SELECT * FROM records WHERE hash BETWEEN ? AND ? LIMIT 10", (low, high)).fetchall()
+        return self._db.execute(
+            "SELECT * FROM records WHERE id IN (SELECT id FROM hashes WHERE hash BETWEEN ?1 AND ?2 LIMIT 10)"
+            f" UNION ALL SELECT * FROM records WHERE id > {_HASHED} AND hash BETWEEN ?1 AND ?2 LIMIT 10",
+            (low, high),
+        ).fetchall()
 
     def record_at(self, kid: bytes, seq: int) -> list[sqlite3.Row]:
         """Records of a station with this number: more than one is equivocation."""
@@ -434,6 +460,8 @@ def _open_writer(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False, cached_statements=64)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")  # WAL needs it: NORMAL may lose the last commits in a power cut
+    db.execute("PRAGMA cache_size=-65536")  # KiB: holds the pages that INDEX_EACH hashes change
+    db.execute("PRAGMA wal_autocheckpoint=8000")  # pages: 32 MiB
     if sys.platform == "darwin":
         db.execute("PRAGMA fullfsync=1")  # fsync on macOS does not reach the medium; F_FULLFSYNC does
     db.execute("BEGIN IMMEDIATE")

@@ -90,7 +90,7 @@ class View(Reader):
         ).fetchall()
 
     def by_hash(self, digest: bytes) -> sqlite3.Row | None:
-        return self._fetch_one("SELECT * FROM records WHERE hash = ?", (digest,))
+        return next(iter(self.records_by_hash(digest.hex())), None)
 
     def refusal_counts(self) -> dict[bytes, dict[str, int]]:
         """kid as claimed -> reason -> how often, of the refusals kept in full."""

@@ -100,6 +100,24 @@ def test_destinations_count_what_waits_and_what_is_parked(writer, path):
     reader.close()
 
 
+def test_a_record_is_found_by_its_hash_before_and_after_it_is_indexed(writer, path, monkeypatch):
+    monkeypatch.setattr(store, "INDEX_EACH", 10)
+    for seq in range(1, 26):
+        put(writer, row(seq))
+    assert writer._db.execute("SELECT count(*) FROM hashes").fetchone()[0] == 20
+    reader = Reader(path)
+    for again in (writer, Store(path)):  # as it runs, and as it starts
+        for seq in range(1, 26):
+            assert again.id_of_hash(bytes([seq]) * 32) == seq
+            assert again.find_parent(b"k" * 8, bytes([seq]) * 32) == (seq, 2)
+            assert [r["seq"] for r in reader.records_by_hash(f"{seq:02x}")] == [seq]
+        assert again.id_of_hash(bytes(32)) is None
+        assert again.find_parent(b"x" * 8, b"\x01" * 32) is None
+    again.close()
+    assert len(reader.records_by_hash("")) == 10
+    reader.close()
+
+
 def test_beacon_numbers_are_never_handed_out_twice(writer, path):
     assert writer.reserve_beacon_numbers(10) == 1
     writer.close()
@@ -112,8 +130,8 @@ def test_beacon_numbers_are_never_handed_out_twice(writer, path):
 def test_after_a_failed_write_nothing_more_is_written(writer, path):
     writer.begin()
     writer.insert_record(row(1))
-    with pytest.raises(errors.StorageError, match="UNIQUE"):
-        writer.insert_record(row(1))
+    with pytest.raises(errors.StorageError, match="NOT NULL"):
+        writer.insert_record(row(1, message=None))
     for call in (writer.begin, writer.commit, lambda: writer.insert_record(row(2))):
         with pytest.raises(errors.StorageError, match="start the collector again"):
             call()

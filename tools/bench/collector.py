@@ -8,20 +8,23 @@ example: .venv/bin/python tools/bench collector
 example: .venv/bin/python tools/bench collector --kills 200      (kill -9 under load instead; minutes)
 """
 
+import concurrent.futures
 import os
 import pathlib
 import random
 import statistics
 import tempfile
+import threading
 import time
 
 HELP = "records/s verified, stored and acknowledged on one core; or --kills N: kill -9 under load, nothing lost"
 
 
 def add_arguments(parser):
-    parser.add_argument("--records", type=int, default=2000, help="records a round, as in --records 2000")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds; medians are shown, as in --rounds 3")
+    parser.add_argument("--records", type=int, default=1000, help="records a round, as in --records 2000")
+    parser.add_argument("--rounds", type=int, default=30, help="rounds, as in --rounds 3")
     parser.add_argument("--batch", type=int, help="bytes a batch, as in --batch 4096 (default: batch_bytes)")
+    parser.add_argument("--stored", type=int, default=100_000, help="records there before, as in --stored 1000000")
     parser.add_argument("--kills", type=int, default=0, help="kill the collector N times instead, as in --kills 200")
     parser.add_argument("--seed", type=int, help="of the kills, to repeat a run, as in --seed 7")
     parser.add_argument("--folder", help="where the database goes (default: a temporary folder), as in --folder .")
@@ -53,17 +56,26 @@ def _measure(args, folder):
     chains = [Chain(key, registry.network) for key in keys.values()]
     messages = [chains[i % len(chains)].make() for i in range(args.records)]
     size = sum(map(len, messages)) // len(messages)
-    print(f"{args.rounds} rounds of {args.records} records of {size} bytes, in batches of {settings.batch_bytes} bytes")
+    print(f"{args.rounds} rounds of {args.records} records of {size} bytes, {settings.batch_bytes} bytes a batch,")
+    print(f"into a database of {args.stored} records")
     sodium, openssl, pipeline = [], [], []
-    for number in range(args.rounds):
+    store = _store_with(args.stored, messages, folder / "bench.sqlite")
+    for _ in range(args.rounds):
+        messages = [chains[i % len(chains)].make() for i in range(args.records)]
         sodium.append(_rate_sodium(messages, registry))
         openssl.append(_rate_openssl(messages, registry))
-        pipeline.append(_rate_pipeline(messages, registry, deployment, settings, folder / f"round{number}.sqlite"))
-    bare = statistics.median(sodium)
-    print(f"bare verification, PyNaCl        {bare:9.0f} /s   1.00")
-    print(f"bare verification, cryptography  {statistics.median(openssl):9.0f} /s   {_ratio(openssl, sodium):.2f}")
-    print(f"verified, stored, acknowledged   {statistics.median(pipeline):9.0f} /s   {_ratio(pipeline, sodium):.2f}"
-          "   of PyNaCl's bare rate (aim: 0.50)")  # fmt: skip
+        pipeline.append(_rate_pipeline(messages, registry, deployment, settings, store))
+    store.close()
+    print("                                   fastest round       median of the rounds")
+    for name, rates in (
+        ("bare verification, PyNaCl", sodium),
+        ("bare verification, cryptography", openssl),
+        ("verified, stored, acknowledged", pipeline),
+    ):
+        # Other programs only ever slow a round down, so the fastest says most about the program.
+        best, middle = max(rates), statistics.median(rates)
+        print(f"{name:32s} {best:8.0f} /s  {best / max(sodium):.2f}   {middle:8.0f} /s  {_ratio(rates, sodium):.2f}")
+    print("the aim is 0.50 of PyNaCl's bare rate")
     _profile(messages, registry, settings, deployment, folder)
 
 
@@ -118,26 +130,55 @@ def _batches(messages, registry, settings):
     return [pieces[at : at + each] for at in range(0, len(pieces), each)]
 
 
-def _rate_pipeline(messages, registry, deployment, settings, path):
+def _store_with(count, messages, path):
+    """A store that has been in use: other stations' records, with hashes as scattered as real ones."""
+    from holdfire.store import Store
+
+    store = Store(path)
+    store.begin()
+    for number in range(count):
+        if number % 1000 == 999:
+            store.commit()
+            store.begin()
+        station, seq = (number % 20).to_bytes(8, "big"), number // 20 + 1
+        message = messages[number % len(messages)]
+        store.insert_record(
+            (os.urandom(32), station, seq, bytes(32), 1, 3, 1, 1, 1, None, 1, 2, None, 1, "usb", message)
+        )  # fmt: skip
+    store.commit()
+    store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return store
+
+
+def _rate_pipeline(messages, registry, deployment, settings, store):
     from holdfire.beacons import Beacons
     from holdfire.ingest import Ingest
     from holdfire.registry import load_collector_key
-    from holdfire.store import Reader, Store
     from holdfire.times import now_us
 
-    store = Store(path)
     ingest = Ingest(registry, store, settings)
     beacons = Beacons(load_collector_key(deployment.key_path), registry.network, store, 1_000_000, now_us)
     batches = _batches(messages, registry, settings)
-    sent = []
-    started = time.perf_counter()
-    for batch in batches:
-        outcome = ingest.take(batch)
+    beacons.lines([])  # reserves a block of numbers, which is long used by the time this rate is reached
+    sent, stored = [], 0
+    keeping = None
+
+    def keep(judged, written):  # on the store's thread, as in holdfire.collector
+        outcome = ingest.keep(judged, written.set)
         for kids in outcome.answers.values():
-            sent += beacons.lines(ingest.receipts(kids))
+            sent.extend(beacons.lines(ingest.receipts(kids)))
+        return outcome.stored
+
+    started = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(1) as writer:
+        for batch in batches:
+            judged = ingest.judge(batch)
+            stored += keeping.result() if keeping else 0
+            written = threading.Event()
+            keeping = writer.submit(keep, judged, written)
+            written.wait()
+        stored += keeping.result()
     elapsed_s = time.perf_counter() - started
-    store.close()
-    stored = sum(row["contiguous_seq"] for row in Reader(path).stations())
     if stored != len(messages) or not sent:
         raise SystemExit(f"only {stored} of {len(messages)} records were stored and linked: this is no measurement")
     return len(messages) / elapsed_s
