@@ -112,8 +112,8 @@ INSERT INTO state VALUES ('beacon_number', 0), ('hashed', 0);
 
 _HASHED = "(SELECT value FROM state WHERE key = 'hashed')"
 _INSERT = (
-    "INSERT INTO records (hash, kid, seq, prev, boot, time_source, utc_us, uncertainty_us, uptime_ms, restart, kinds,"
-    " link, problem, received_at_us, port, message) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    "INSERT INTO records (id, hash, kid, seq, prev, boot, time_source, utc_us, uncertainty_us, uptime_ms, restart,"
+    " kinds, link, problem, received_at_us, port, message) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
 
 
@@ -137,9 +137,11 @@ class Store:
             self._refusal_rows = dict(self._db.execute("SELECT reason, count(*) FROM refusals GROUP BY reason"))
             # hash -> id of the records that `hashes` lacks
             self._newest = dict(self._db.execute(f"SELECT hash, id FROM records WHERE id > {_HASHED}"))
+            self._last_id: int = self._db.execute("SELECT coalesce(max(id), 0) FROM records").fetchone()[0]
         except sqlite3.Error as error:
             raise StorageError(_say(path, error)) from error
         self._path = path
+        self._unwritten: list[tuple[Any, ...]] = []  # inserted records: written in one go, before any other statement
 
     def close(self) -> None:
         self._db.close()
@@ -157,9 +159,10 @@ class Store:
 
     def insert_record(self, row: tuple[Any, ...]) -> int:
         """Store one record; `row` in the order of the columns after `id`. Returns its id."""
-        record_id = self._run(_INSERT, row).lastrowid or 0
-        self._newest[row[0]] = record_id
-        return record_id
+        self._last_id += 1
+        self._unwritten.append((self._last_id, *row))
+        self._newest[row[0]] = self._last_id
+        return self._last_id
 
     def set_link(self, record_id: int, link: int, problem: str | None = None) -> None:
         """Change a record's place in the chain; `problem` is noted, and never taken back."""
@@ -324,6 +327,9 @@ class Store:
         if self._failed:  # SQLite may have rolled back by itself, and would now commit statement by statement
             raise StorageError(f"{self._path}: an earlier write failed; start the collector again")
         try:
+            if self._unwritten:
+                rows, self._unwritten = self._unwritten, []
+                self._db.executemany(_INSERT, rows)
             return self._db.execute(sql, values)
         except sqlite3.Error as error:
             self._failed = True

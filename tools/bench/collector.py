@@ -21,8 +21,8 @@ HELP = "records/s verified, stored and acknowledged on one core; or --kills N: k
 
 
 def add_arguments(parser):
-    parser.add_argument("--records", type=int, default=1000, help="records a round, as in --records 2000")
-    parser.add_argument("--rounds", type=int, default=30, help="rounds, as in --rounds 3")
+    parser.add_argument("--records", type=int, default=5000, help="records a round, as in --records 2000")
+    parser.add_argument("--rounds", type=int, default=12, help="rounds, as in --rounds 3")
     parser.add_argument("--batch", type=int, help="bytes a batch, as in --batch 4096 (default: batch_bytes)")
     parser.add_argument("--stored", type=int, default=100_000, help="records there before, as in --stored 1000000")
     parser.add_argument("--kills", type=int, default=0, help="kill the collector N times instead, as in --kills 200")
@@ -76,6 +76,8 @@ def _measure(args, folder):
         best, middle = max(rates), statistics.median(rates)
         print(f"{name:32s} {best:8.0f} /s  {best / max(sodium):.2f}   {middle:8.0f} /s  {_ratio(rates, sodium):.2f}")
     print("the aim is 0.50 of PyNaCl's bare rate")
+    chains = [Chain(key, registry.network) for key in keys.values()]  # whole ones: a part would wait to be linked
+    messages = [chains[i % len(chains)].make() for i in range(args.records)]
     _profile(messages, registry, settings, deployment, folder)
 
 
