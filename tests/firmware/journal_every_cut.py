@@ -14,6 +14,8 @@ from journal_life import TOTALS, Life, Oracle
 
 from chips.nor_flash import Faults, PowerCut
 
+PART = bytearray(4096)  # one for all copies: the heap must not crumble over thousands of them
+
 
 def prepare(life):
     """Receipts for the first sectors, the rest full of routine records and some alerts."""
@@ -46,10 +48,10 @@ def copy(source, target):
     for end in ("", ".wear", ".oracle"):
         with open(source + end, "rb") as original, open(target + end, "wb") as file:
             while True:
-                part = original.read(16384)
-                if not part:
+                size = original.readinto(PART)
+                if not size:
                     break
-                file.write(part)
+                file.write(PART, size)
 
 
 def cut_is_survived(image, start, faults):
