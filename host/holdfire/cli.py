@@ -4,6 +4,7 @@ Each module in `commands/` is one command; none of them knows the others.
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import sqlite3
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal without the sign for micro still gets the rest
     try:
         args = build_parser().parse_args(argv)
-        code: int = args.run(args)
+        with contextlib.ExitStack() as args.opened:
+            code: int = args.run(args)
         sys.stdout.flush()
         return code
     except HoldfireError as error:

@@ -344,10 +344,16 @@ class Reader:
             raise StorageError(f"{path}: no records here yet; run `holdfire collect` first")
         try:
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
-            self._db.row_factory = sqlite3.Row
-            _check_version(self._db)
         except sqlite3.Error as error:
             raise StorageError(_say(path, error)) from error
+        try:
+            self._db.row_factory = sqlite3.Row
+            _check_version(self._db)
+        except BaseException as error:
+            self._db.close()
+            if isinstance(error, sqlite3.Error):
+                raise StorageError(_say(path, error)) from error
+            raise
 
     def close(self) -> None:
         self._db.close()

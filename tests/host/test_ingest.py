@@ -67,7 +67,9 @@ def test_a_repeat_is_answered_again_and_stored_once(bench):
 
 def test_every_refusal_is_stored_with_its_reason_and_bytes(bench, tmp_path):
     alpha, network = bench.chains["alpha"], bench.registry.network
-    far = Bench(tmp_path / "far").chains["alpha"]
+    elsewhere = Bench(tmp_path / "far")
+    elsewhere.close()
+    far = elsewhere.chains["alpha"]
     good = alpha.make()
     parts = cose.parse(good)
     bad = cose.join(parts.kid, parts.payload, bytes(64))
@@ -176,6 +178,7 @@ def test_refusals_are_bounded_for_each_reason_and_the_rest_is_counted(tmp_path):
     later.take([("usb0", bench.line(stranger.make()))])
     assert bench.reader.refusal_totals()[errors.UNKNOWN_STATION] == (31, 31 - each), "a restart knows the bound"
     again.close()
+    bench.reader.close()
 
 
 def test_the_short_cut_opens_exactly_the_frames_that_the_protocol_opens(bench):

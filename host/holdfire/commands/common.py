@@ -1,6 +1,7 @@
 """What several commands share: where the deployment is, and how people write a time."""
 
 import argparse
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -39,10 +40,10 @@ def deployment(args: argparse.Namespace) -> Deployment:
 
 
 def open_view(args: argparse.Namespace) -> tuple[Registry, View]:
-    """The registry, and the stored records to read."""
+    """The registry, and the stored records to read; `cli.main` closes them when the command is done."""
     base = deployment(args)
     registry = Registry.load(base.registry_path)
-    return registry, View(base.database_path)
+    return registry, args.opened.enter_context(contextlib.closing(View(base.database_path)))
 
 
 def moment(written: str | None, now_us: int) -> int | None:
