@@ -470,6 +470,19 @@ def _open_writer(path: Path) -> sqlite3.Connection:
     if fresh:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False, cached_statements=64)
+    try:
+        _prepare(db)
+    except BaseException:
+        db.close()
+        raise
+    if fresh:  # the file's own name must survive a power cut too
+        directory = os.open(path.parent, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+    return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")  # WAL needs it: NORMAL may lose the last commits in a power cut
     db.execute("PRAGMA cache_size=-65536")  # KiB: holds the pages that INDEX_EACH hashes change
@@ -485,11 +498,6 @@ def _open_writer(path: Path) -> sqlite3.Connection:
         db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     db.execute("COMMIT")
     _check_version(db)
-    if fresh:  # the file's own name must survive a power cut too
-        directory = os.open(path.parent, os.O_RDONLY)
-        os.fsync(directory)
-        os.close(directory)
-    return db
 
 
 def _check_version(db: sqlite3.Connection) -> None:
