@@ -162,6 +162,15 @@ def test_ten_megabytes_of_noise_and_mutated_frames(bench):
     assert len(list(bench.reader.records(limit=1000))) == before + 1, "and it goes on as if nothing had been"
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_impossible_time_is_no_measure_for_the_next_record(bench, restart):
+    alpha = bench.chains["alpha"]
+    bench.take(bench.line(alpha.make()), bench.line(alpha.make(time=(3, fields.UTC_MAX_US, 0))))
+    if restart:
+        bench.ingest = Ingest(bench.registry, bench.store, bench.settings)
+    assert [event.kind for event in bench.take(bench.line(alpha.make())).events] == ["record"]
+
+
 def test_refusals_are_bounded_for_each_reason_and_the_rest_is_counted(tmp_path):
     bench = Bench(tmp_path, refusal_rows=100)
     each = 100 // len(errors.REASONS)

@@ -10,11 +10,13 @@ import threading
 import time
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from holdfire import config, errors, times
 from holdfire.collector import Collector, check_clock, only_one
 from holdfire.registry import Station
 from holdfire.store import Reader
+from holdfire_protocol import cose
 from tests.mpy import REPO
 from tests.system.peer import Chain, Peer, found_deployment
 from tests.system.receiver import Receiver
@@ -123,6 +125,47 @@ def test_a_port_that_opens_gets_the_time_at_once_and_again_at_every_interval(bas
     running.end()
 
 
+def test_a_lost_beacon_is_made_good_by_the_next(base):
+    deployment, _, peers, pattern = base
+    peer = peers["bravo"]
+    peer.start()
+    running = Running(deployment, [pattern], beacon_interval_ms=200)
+    until(lambda: peer.acknowledged > 0)
+    peer.producing = False
+    until(lambda: peer.acknowledged == peer.chain.seq)
+    peer.acknowledged = 0  # as if it had heard none of them; it sends nothing that would be answered
+    until(lambda: peer.acknowledged == peer.chain.seq)
+    running.end()
+
+
+def test_a_port_plugged_in_later_does_not_wait_for_the_interval(base):
+    deployment, _, peers, pattern = base
+    peer = peers["bravo"]
+    peer.producing = False
+    peer.unplug()
+    running = Running(deployment, [pattern], beacon_interval_ms=60_000)
+    running.saw("beacon")  # on the other ports
+    peer.plug()
+    peer.start()
+    until(lambda: peer.beacons)
+    running.end()
+
+
+def test_a_delivery_under_way_is_finished_and_noted_when_it_stops(base):
+    deployment, _, peers, pattern = base
+    receiver = Receiver()
+    receiver.answer = lambda event: time.sleep(0.2) or 200
+    peers["alpha"].start()
+    running = Running(deployment, [pattern], forward_url=receiver.url, forward_in_flight=4)
+    until(lambda: receiver.requests > 8)
+    running.end()
+    reader = Reader(deployment.database_path)
+    (delivered,) = [row["delivered"] for row in reader.destinations() if row["name"] == receiver.url]
+    reader.close()
+    receiver.close()
+    assert delivered == len(receiver.events), "nothing will come twice"
+
+
 def test_a_station_enrolled_meanwhile_is_accepted(base):
     deployment, registry, peers, pattern = base
     newcomer = registry.stations.pop(peers["charlie"].chain.kid)
@@ -137,6 +180,9 @@ def test_a_station_enrolled_meanwhile_is_accepted(base):
         changing.add(Station(newcomer.kid, newcomer.public_key, "charlie", times.now_us()))
     running.saw("registry", "3 stations")
     until(lambda: peer.acknowledged > 0)
+    whole = registry.path.read_text()
+    registry.path.write_text(whole.replace(registry.network.hex(), "00" * 16))
+    running.saw("registry", "is another deployment's now")
     registry.path.write_text("{ damaged")
     running.saw("registry", "the old one stays in use")
     before = peer.acknowledged
@@ -193,6 +239,13 @@ def test_a_clock_before_the_registry_is_refused(base):
     check_clock(registry, newest - 1_000_000, 2_000_000)
     with pytest.raises(errors.ClockError, match="set the clock"):
         check_clock(registry, newest - 3_000_000, 2_000_000)
+    deployment, _, _, pattern = base
+    key = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    registry.add(Station(cose.key_id(key), key, "of tomorrow", newest + 86_400_000_000))
+    registry.save()
+    running = Running(deployment, [pattern])
+    running.end(stop=False)
+    assert isinstance(running.error, errors.ClockError)
 
 
 def start_process(deployment, pattern, limit_bytes=None):
