@@ -1,16 +1,21 @@
-"""Who the station is: its private key, its deployment, and the collector it believes. One small file beside the
-program.
+"""Who the station is: its private key, its deployment, and the collector it believes. One small file in a partition of
+its own, so that the programs can be written anew and no key ever leaves the chip for it.
 
 Only reads; `enrolment` makes the file, once.
 """
+
+import vfs
 
 from holdfire_protocol import cbor, cose, record
 from holdfire_protocol.fields import NETWORK_BYTES, PUBLIC_KEY_BYTES
 
 from .crypto import PrivateKey
 
-PATH = "identity.cbor"
+FOLDER = "/keys"
+NAME = "identity.cbor"
+PATH = FOLDER + "/" + NAME
 SEED_BYTES = 32
+DAMAGED = "identity file damaged: re-flash with ERASE=1 and enrol the station as a new one"
 
 
 class IdentityError(Exception):
@@ -30,6 +35,30 @@ class Identity:
         self.genesis = record.genesis(network, self.public)
 
 
+def mount(partition) -> None:
+    """Make the partition's file system the folder of the key; a new board's gets one first.
+
+    Raises IdentityError where there is no file system but a trace of an identity: formatting would make that final.
+    """
+    try:
+        vfs.mount(vfs.VfsLfs2(partition), FOLDER)  # type: ignore[abstract]  # a fault of the stubs
+    except OSError:
+        if _has_trace_of_identity(partition):
+            raise IdentityError(DAMAGED)
+        vfs.VfsLfs2.mkfs(partition)
+        vfs.mount(vfs.VfsLfs2(partition), FOLDER)  # type: ignore[abstract]  # a fault of the stubs
+
+
+def _has_trace_of_identity(partition) -> bool:
+    """A new board is blank, or its first formatting was cut: then no block names the file."""
+    block = bytearray(partition.ioctl(5, 0))
+    for number in range(partition.ioctl(4, 0)):
+        partition.readblocks(number, block)
+        if NAME.encode() in block:
+            return True
+    return False
+
+
 def load():
     """The Identity, or None when the station was never enrolled. Raises IdentityError when the file is damaged."""
     try:
@@ -42,5 +71,5 @@ def load():
         if len(seed) != SEED_BYTES or len(network) != NETWORK_BYTES or len(collector_public) != PUBLIC_KEY_BYTES:
             raise ValueError("wrong lengths")
     except (ValueError, TypeError):
-        raise IdentityError("identity file damaged: re-flash with ERASE=1 and enrol the station as a new one")
+        raise IdentityError(DAMAGED)
     return Identity(seed, network, collector_public)

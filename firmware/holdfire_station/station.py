@@ -85,6 +85,7 @@ class Station:
         """Sense, record and send until the power goes."""
         self.console.say("Holdfire station, boot %d, firmware %s; type help" % (self.boot, self.firmware.hex()))
         try:
+            identity.mount(Partition.find(Partition.TYPE_DATA, label="keys")[0])
             self.begin(identity.load())
         except identity.IdentityError as error:
             self.identity_fault = str(error)

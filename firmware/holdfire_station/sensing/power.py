@@ -12,6 +12,8 @@ class Battery:
         self._empty_mv = settings["empty_mv"]
         self._bottom_ohms = settings["divider_bottom_ohms"]
         self._whole_ohms = settings["divider_top_ohms"] + self._bottom_ohms
+        if "enable_pin" in settings:  # some boards connect the divider by a transistor, to save the cell
+            Pin(settings["enable_pin"], Pin.OUT, value=settings["enable_level"])
         try:
             self._adc: ADC | None = ADC(Pin(settings["adc_pin"]), atten=ADC.ATTN_11DB)
         except (OSError, ValueError):
