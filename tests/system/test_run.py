@@ -35,7 +35,7 @@ def test_a_network_runs_shows_what_happens_and_goes_on_from_its_state(tmp_path):
     for name in ("ridge", "mill", "bridge"):
         assert re.search(rf"{name} +power on", said)
         assert re.search(rf"{name} +record 1 ", said)
-        assert re.search(rf"{name} +text +receipt: the base holds record \d+ and all before it", said)
+        assert re.search(rf"{name} +says +receipt: the base holds record \d+ and all before it", said)
     assert re.search(r"record \d+ +1 impulse, peak", said)
     assert re.search(r"REFUSED +bad-signature", said)
     assert "holdfire show HASH" in said and "Ctrl-C" in said

@@ -48,7 +48,7 @@ COLD_START_S = 6  # of the GNSS receivers; real ones take half a minute
 STATUS_EVERY_S = 15  # when the output is not a terminal
 STATION_SAYS = ("Holdfire station", "beacon refused", "task", "journal", "receipt:")  # the base itself tells the rest
 OPERATOR_LINE = re.compile(r"^(\S+)  (\S.*?)\s{2,}(\S.*?)\s{2,}(.*)$")  # when, who, what kind, what
-STYLES = {"REFUSED": "bold red", "text": "dim", "receipts": "green", "PORT LOST": "yellow", "port": "green"}
+STYLES = {"REFUSED": "bold red", "says": "dim", "receipts": "green", "PORT LOST": "yellow", "port": "green"}
 
 
 def main() -> int:
@@ -160,7 +160,7 @@ class Network:
         for what, command in (("list records", "records"), ("see one whole", "show HASH")):
             self.say("simulate", f"{what:<13}  .venv/bin/holdfire {command} --dir {shown(self.base)}", "bold")
         self.say("simulate", "to stop        Ctrl-C", "bold")
-        with Live(console=self.console, refresh_per_second=2, transient=True, redirect_stdout=False,
+        with Live(console=self.console, refresh_per_second=2, transient=False, redirect_stdout=False,
                   get_renderable=self.status) as live:
             live.auto_refresh = self.console.is_terminal
             happenings = self.happenings()
@@ -245,7 +245,7 @@ class Network:
     def say(self, who: str, text: str, style: str = "") -> None:
         when = times.text(times.now_us(), 0)
         self.console.print(Text.assemble((when[11:] if self.console.is_terminal else when, "dim"), "  ",
-                                         (f"{who:<16}", "bold"), "  ", (text, style)))
+                                         (f"{who:<10}", "bold"), "  ", (text, style or "default")))
 
     def relay(self) -> None:
         """The collector's lines, without what would be said twice here."""
@@ -265,6 +265,7 @@ class Network:
                 receipted[who] = what
             if not what or word == "forwarded" or (word == "text" and not what.startswith(STATION_SAYS)):
                 continue
+            word = "says" if word == "text" else word
             self.say(who, f"{word:<10} {shown(what)}", STYLES.get(word, "yellow" if "impulse" in what else ""))
 
     def status(self):
