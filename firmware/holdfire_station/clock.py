@@ -73,8 +73,9 @@ class Clock:
         ppm = DISCIPLINED_PPM if self._rate_known else DRIFT_PPM
         uncertainty_us = self._anchor_uncertainty_us + age_us * ppm // 1_000_000
         fresh_us = FRESH_BEACON_US if self._source == TIME_BEACON else FRESH_GNSS_US
-        source = self._source if age_us <= fresh_us else TIME_CRYSTAL
-        return source, self._predict(at_us), min(uncertainty_us, U32 - 1)
+        if uncertainty_us >= U32:  # beyond what a record can state: then it must not state a time at all
+            return TIME_NONE, 0, U32
+        return self._source if age_us <= fresh_us else TIME_CRYSTAL, self._predict(at_us), uncertainty_us
 
     def on_pulse(self, at_us: int) -> None:
         """A PPS edge was seen at monotonic `at_us`: a UTC second began. The sentence that follows says which."""
@@ -87,7 +88,9 @@ class Clock:
         if utc_s * 1_000_000 < UTC_MIN_US:  # a week-number rollover, or a receiver that never had a fix
             self.rejected += 1
             return
-        # A sentence names the second of the pulse before it; a pulse older than a second belongs to another one.
+        # A sentence names the second of the pulse before it; a pulse older than a second belongs to another one. A
+        # receiver that sends its sentence more than a second late would be believed a second wrong: nothing here can
+        # tell, so the receiver must be set to fewer sentences than its baud rate carries in a second.
         if pulse_us is not None and 0 < at_us - pulse_us < 1_000_000:
             self._anchor(TIME_GNSS_PPS, utc_s * 1_000_000, pulse_us, 0)
         else:
@@ -100,7 +103,7 @@ class Clock:
         what is known.
         """
         half_us = (at_us - sent_us) // 2
-        uncertainty_us += half_us
+        uncertainty_us += half_us + (at_us - sent_us) * DRIFT_PPM // 1_000_000 + 1
         if self._source == TIME_NONE or uncertainty_us < self.utc(at_us)[2]:
             self._source = TIME_BEACON
             self._set(utc_us + half_us, at_us, uncertainty_us)

@@ -108,6 +108,27 @@ def test_a_beacon_gives_time_within_its_round_trip_and_never_worsens_gnss():
     assert clock.utc(12_000_000)[0] == 4
 
 
+def test_a_time_too_uncertain_to_state_is_not_stated():
+    clock = Clock()
+    clock.on_beacon(1_795_000_000_000_000, 1000, 0, 36_000_000_000)  # held back ten hours
+    assert clock.utc(36_000_000_000) == (0, 0, 0xFFFFFFFF)
+    clock.on_beacon(1_795_000_000_000_000, 1000, 36_000_000_000, 36_001_000_000)
+    assert clock.utc(36_001_000_000)[0] == 2
+    assert clock.utc(36_001_000_000 + 4 * 365 * 86_400_000_000) == (0, 0, 0xFFFFFFFF)
+
+
+def test_uncertainty_covers_a_beacon_held_back_at_will():
+    for held_s in (0, 1, 60, 3600):
+        for ppm in (-35, 35):
+            clock = Clock()
+            sent_us, at_us = 0, held_s * (1_000_000 + ppm)
+            signed_utc_us = 1_795_000_000_000_000
+            true_utc_us = signed_utc_us + held_s * 1_000_000
+            clock.on_beacon(signed_utc_us, 1000, sent_us, at_us)
+            _, told_us, uncertainty_us = clock.utc(at_us)
+            assert abs(told_us - true_utc_us) <= uncertainty_us
+
+
 class WrappingTicks:
     """ticks_us as on the chip: wraps at 2**30."""
 
