@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check clean
+.PHONY: help run test check clean firmware image bundle flash
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,21 @@ check: $(VENV)/.ready build/typings/.ready ## ruff, mypy, generated files, impor
 	$(PY) -m mypy
 	$(PY) -m mypy --config-file tools/mypy-firmware.ini
 	$(PY) tools/generate --check
+
+# A person gives BOARD, FIRMWARE (a MicroPython binary), SHA256, PORT, ERASE: see boards/README.md.
+IMAGE = $(PY) tools/image "$(BOARD)" $(if $(FIRMWARE),--firmware $(FIRMWARE)) $(if $(SHA256),--sha256 $(SHA256))
+
+firmware: $(VENV)/.ready ## fetch the pinned MicroPython for BOARD=name
+	@$(IMAGE) --fetch
+
+image: $(VENV)/.ready ## build the flash image of BOARD=name; FIRMWARE=path when offline
+	@$(IMAGE)
+
+bundle: $(VENV)/.ready ## pack image, tools and wheels for an offline laptop
+	@$(IMAGE) --bundle
+
+flash: $(VENV)/.ready ## flash a board; BOARD=name PORT=path, PORT=all, ERASE=1
+	@$(PY) tools/flash $(if $(BOARD),--board $(BOARD)) $(if $(PORT),--port $(PORT)) $(if $(filter 1,$(ERASE)),--erase)
 
 clean: ## remove .venv and what was built (simulated data in run/ stays)
 	rm -rf $(VENV) build

@@ -111,9 +111,10 @@ class BoardError(ValueError):
 def find(name: str) -> pathlib.Path:
     """The board file of that name. Raises BoardError that lists the names."""
     path = BOARDS / f"{name}.toml"
-    if not path.exists():
+    if not name or not path.exists():
         known = ", ".join(sorted(file.stem for file in BOARDS.glob("*.toml")))
-        raise BoardError(f"no board {name!r}; BOARD is one of {known}")
+        said = f"no board {name!r}" if name else "no board named"
+        raise BoardError(f"{said}: BOARD= is one of {known}")
     return path
 
 

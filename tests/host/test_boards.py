@@ -116,7 +116,7 @@ def test_refused_on_another_board(tmp_path, name, old, new, reason):
 
 
 def test_a_name_that_is_none_is_answered_with_the_names():
-    with pytest.raises(boards.BoardError, match=r"no board 'esp32'; BOARD is one of esp32-devkit, .*lilygo-t3s3"):
+    with pytest.raises(boards.BoardError, match=r"no board 'esp32': BOARD= is one of esp32-devkit, .*lilygo-t3s3"):
         boards.find("esp32")
     assert boards.load(boards.find("heltec-v3"))["chip"] == "esp32s3"
 

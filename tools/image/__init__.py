@@ -1,0 +1,1 @@
+"""From a board file and a MicroPython binary to one flash image."""

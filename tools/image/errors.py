@@ -1,0 +1,5 @@
+"""ImageError: an image that cannot be made or used. The text is one line and says what to do."""
+
+
+class ImageError(Exception):
+    pass

