@@ -1,6 +1,8 @@
 """Signed beacons: the base's time and its receipts, as lines ready for a serial port.
 
 Numbers are reserved durably in blocks before the first is used, so they grow across restarts and kill -9, with gaps.
+Those of a run begin at the clock's milliseconds at its start, or above what is reserved where that is more: a database
+restored from a backup has forgotten numbers that stations have accepted, and they take no lower one until they boot.
 Decides neither when a beacon is due nor who is receipted.
 """
 
@@ -28,6 +30,7 @@ class Beacons:
         self._store = store
         self._uncertainty_us = uncertainty_us
         self._clock = clock
+        self._least = clock() // 1000
         self._next = 0
         self._end = 0
 
@@ -49,7 +52,7 @@ class Beacons:
 
     def _number(self) -> int:
         if self._next == self._end:
-            self._next = self._store.reserve_beacon_numbers(_BLOCK)
+            self._next = self._store.reserve_beacon_numbers(_BLOCK, self._least)
             self._end = self._next + _BLOCK
         self._next += 1
         return self._next - 1

@@ -208,13 +208,13 @@ class Store:
             (reason, not_kept),
         )
 
-    def reserve_beacon_numbers(self, count: int) -> int:
-        """First of `count` numbers never handed out before, whatever happens next. Commits."""
+    def reserve_beacon_numbers(self, count: int, least: int) -> int:
+        """First of `count` numbers never handed out before, whatever happens next; none is below `least`. Commits."""
         self.begin()
-        last = self._one("SELECT value FROM state WHERE key = 'beacon_number'")[0]
-        self._run("UPDATE state SET value = value + ? WHERE key = 'beacon_number'", (count,))
+        first = max(int(self._one("SELECT value FROM state WHERE key = 'beacon_number'")[0]) + 1, least)
+        self._run("UPDATE state SET value = ? WHERE key = 'beacon_number'", (first + count - 1,))
         self.commit()
-        return int(last) + 1
+        return first
 
     # What the chain needs to know of the past; inside or outside a transaction.
 

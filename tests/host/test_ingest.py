@@ -272,3 +272,21 @@ def test_beacons_verify_page_their_receipts_and_never_repeat_a_number(bench):
             assert found == receipts
     assert numbers == sorted(set(numbers))
     assert cbor.decode(payload)[1] == numbers[-1]
+
+
+def test_beacon_numbers_go_on_growing_when_the_database_comes_back_from_a_backup(tmp_path, bench):
+    key = load_collector_key(bench.deployment.key_path)
+    start_us = 1_795_000_000_000_000
+
+    def number(store, clock_us):
+        (sent,) = Beacons(key, bench.registry.network, store, 5000, lambda: clock_us).lines([])
+        ((_, data),) = line.LineReader().feed(sent)
+        return record.decode_beacon(cose.parse(frame.decode(data, bench.registry.network)[1]).payload)["number"]
+
+    before = [number(bench.store, start_us + step) for step in range(3)]  # also when starts follow at once
+    restored = Store(tmp_path / "restored.sqlite")  # an older copy: it knows of none of them
+    after = number(restored, start_us + 86_400_000_000)
+    restored.close()
+    assert before == sorted(set(before)) and before[0] == start_us // 1000
+    assert after > before[-1]
+    assert after < 1 << 53

@@ -119,11 +119,13 @@ def test_a_record_is_found_by_its_hash_before_and_after_it_is_indexed(writer, pa
 
 
 def test_beacon_numbers_are_never_handed_out_twice(writer, path):
-    assert writer.reserve_beacon_numbers(10) == 1
+    assert writer.reserve_beacon_numbers(10, 1) == 1
     writer.close()
     again = Store(path)
-    assert again.reserve_beacon_numbers(5) == 11
-    assert again.reserve_beacon_numbers(5) == 16
+    assert again.reserve_beacon_numbers(5, 11) == 11
+    assert again.reserve_beacon_numbers(5, 1) == 16
+    assert again.reserve_beacon_numbers(5, 1000) == 1000
+    assert again.reserve_beacon_numbers(5, 1000) == 1005
     again.close()
 
 
