@@ -207,6 +207,9 @@ def _status(status: dict[str, Any]) -> Section:
     section.add("last reset", words.RESET_CAUSES[status["reset_cause"]])
     section.add("memory", f"{status['heap_free']} bytes free")
     section.add("refused", f"{status['refused']} damaged or refused lines and beacons since it started")
+    if "unrecorded" in status:
+        text = f"{status['unrecorded']} observations that no record holds: the journal or the queue was full"
+        section.add("unrecorded", text, WARN)
     section.add("firmware", f"{status['firmware'].hex()} (first bytes of SHA-256 over its program)")
     return section
 

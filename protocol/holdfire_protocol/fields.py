@@ -142,6 +142,7 @@ STATUS = Shape("status", (
     (15, "firmware", BYTES, 8, 8, True, None),  # first bytes of SHA-256 over the station's program files
     (16, "heap_free", UINT, 0, U32, True, None),  # bytes, after a collection
     (17, "refused", UINT, 0, U32, True, None),  # damaged or refused lines and beacons since boot
+    (18, "unrecorded", UINT, 1, U32, False, None),  # observations since the last status record that no record holds
 ))
 
 RECORD = Shape("record", (

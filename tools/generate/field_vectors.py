@@ -25,7 +25,8 @@ def plain(value):
 
 
 def records() -> dict:
-    base = {**samples.ALERT, "observations": [samples.IMPULSE, samples.TAMPER], "status": samples.STATUS, "restart": 3}
+    base = {**samples.ALERT, "observations": [samples.IMPULSE, samples.TAMPER], "restart": 3}
+    base["status"] = {**samples.STATUS, "unrecorded": 2}
     small = {"seq": 1, "prev": bytes(32), "boot": 1, "time": samples.NO_TIME, "uptime_ms": 0}
     accepted = [
         ("first record", "no time yet, linked to genesis", samples.FIRST),
