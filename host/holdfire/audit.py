@@ -12,9 +12,10 @@ from typing import Any
 from holdfire_protocol import cbor, cose, fields, record, schema
 
 from . import checks, ed25519_strict, times
+from .clocks import Clocks
 from .evidence import BEACON, Evidence
 from .registry import Registry, Station
-from .verify import Verified, check_pace
+from .verify import Verified
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def audit(evidence: Evidence, registry: Registry, now_us: int) -> Audit:
 
 
 def _judge_station(found: StationAudit, where: dict[bytes, str], outcome: Audit) -> None:
-    """Links, forks, numbers used twice, and time within each boot."""
+    """Links, forks, numbers used twice, and what the clocks say."""
     found.records.sort(key=lambda c: (c.seq, c.hash))
 
     def fail(checked: Verified, check: str, reason: str) -> None:
@@ -145,7 +146,7 @@ def _judge_station(found: StationAudit, where: dict[bytes, str], outcome: Audit)
             found.restarts.append((checked.seq, checked.restart))
     _describe_runs(found, by_hash, broken, genesis)
     misdated = {failure.hash for failure in outcome.failures if failure.check == "time"}
-    _judge_time(found.records, misdated, fail)
+    _judge_clocks(found.records, misdated, fail)
 
 
 def _link_fault(checked: Verified, before: Verified | None, genesis: bytes, by_seq: dict[int, list[Verified]]) -> str:
@@ -189,28 +190,12 @@ def _describe_runs(found: StationAudit, by_hash: dict[bytes, Verified], broken: 
         found.starts_at_genesis = found.records[0].prev == genesis
 
 
-def _judge_time(records: list[Verified], misdated: set[bytes], fail: Callable[[Verified, str, str], None]) -> None:
-    """From record to record boots may only grow, and within one boot uptime; time must agree with uptime."""
-    before: Verified | None = None
-    dated: tuple[int, int, int, int] | None = None
+def _judge_clocks(records: list[Verified], misdated: set[bytes], fail: Callable[[Verified, str, str], None]) -> None:
+    clocks = Clocks()
     for checked in records:
-        if before is not None and checked.boot < before.boot:
-            reason = f"is of boot {checked.boot}, yet record {before.seq} before it is of boot {before.boot}"
-            fail(checked, "time", reason)
-            continue
-        if before is not None and checked.boot == before.boot and checked.uptime_ms < before.uptime_ms:
-            fail(checked, "time", f"uptime runs backwards, from {before.uptime_ms} to {checked.uptime_ms} ms")
-            continue
-        before = checked
-        source, utc_us, uncertainty_us = checked.time
-        if source == fields.TIME_NONE:
-            continue
-        if checked.hash in misdated:  # no measure for others
-            continue
-        wrong = check_pace(checked, dated)
+        wrong = clocks.judge(checked, checked.hash not in misdated)
         if wrong:
             fail(checked, "time", wrong)
-        dated = (checked.boot, utc_us, checked.uptime_ms, uncertainty_us)
 
 
 def _take_beacon(

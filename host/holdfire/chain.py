@@ -12,6 +12,7 @@ implausibly dated record does count where its link holds: else one bad minute wo
 from holdfire_protocol import fields, record
 
 from . import store as rows
+from .clocks import Clocks
 from .errors import CHAIN_BREAK, SEQUENCE_REUSE, TIME_RANGE
 from .store import Store
 from .verify import Verified
@@ -35,14 +36,14 @@ class Problem:
 class Head:
     """What must be remembered of one station between records; all of it can be read back from the store."""
 
-    __slots__ = ("dated", "genesis", "highest_seq", "receipt", "waiting")
+    __slots__ = ("clocks", "genesis", "highest_seq", "receipt", "waiting")
 
     def __init__(self, store: Store, kid: bytes, genesis: bytes):
         self.genesis = genesis
         self.highest_seq = store.highest_seq(kid)
         self.receipt = store.highest_contiguous(kid)  # (seq, hash) or None
         self.waiting = store.has_waiting(kid)
-        self.dated = store.newest_dated(kid)  # see verify.check_pace
+        self.clocks = Clocks(store.newest(kid), store.newest_dated(kid))
 
 
 class Chains:
@@ -60,10 +61,10 @@ class Chains:
         return found
 
     def add(
-        self, new: Verified, time_problem: str | None, is_dated: bool, received_at_us: int, port: str
+        self, new: Verified, time_problem: str | None, received_at_us: int, port: str
     ) -> list[Problem] | None:
         """Store a record and link whatever it links. Returns its problems and those it brings to light, or None for
-        a repeat, which changes nothing. `is_dated`: other records may be compared with this one's time."""
+        a repeat, which changes nothing."""
         store = self._store
         head = self.head(new.kid, new.station.public_key)
         problems: list[Problem] = []
@@ -88,8 +89,6 @@ class Chains:
         )  # fmt: skip
         if new.seq > head.highest_seq:
             head.highest_seq = new.seq
-        if is_dated and source != fields.TIME_NONE and (head.dated is None or new.boot >= head.dated[0]):
-            head.dated = (new.boot, utc_us, new.uptime_ms, uncertainty_us)
         if link == rows.CONTIGUOUS:
             _raise_receipt(head, new.seq, new.hash)
         if head.waiting:

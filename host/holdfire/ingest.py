@@ -19,7 +19,7 @@ from .events import Event, harmless
 from .registry import Registry
 from .store import Store
 from .times import now_us
-from .verify import Verified, Verifier, check_date, check_pace
+from .verify import Verified, Verifier, check_date
 
 EVENTS_EACH = 50  # of a kind in one batch; what is beyond is stored and counted all the same, and told as a sum
 
@@ -162,8 +162,8 @@ class Ingest:
     def _keep_record(self, port: str, new: Verified) -> None:
         station = new.station
         date_problem = check_date(new, self._now_us, *self._tolerances_us)
-        time_problem = date_problem or check_pace(new, self.chains.head(new.kid, station.public_key).dated)
-        problems = self.chains.add(new, time_problem, date_problem is None, self._now_us, port)
+        clock_problem = self.chains.head(new.kid, station.public_key).clocks.judge(new, date_problem is None)
+        problems = self.chains.add(new, date_problem or clock_problem, self._now_us, port)
         heard = self._outcome.answers.get(port)
         if heard is None:
             heard = self._outcome.answers[port] = set()

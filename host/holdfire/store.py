@@ -256,10 +256,19 @@ class Store:
         )
         return row
 
-    def newest_dated(self, kid: bytes) -> tuple[int, int, int, int] | None:
-        """(boot, utc_us, uptime_ms, uncertainty_us) of the newest record that has a time, and a possible one."""
-        row: tuple[int, int, int, int] | None = self._one(
-            "SELECT boot, utc_us, uptime_ms, uncertainty_us FROM records WHERE kid = ? AND time_source <> 0"
+    def newest(self, kid: bytes) -> tuple[int, int, int] | None:
+        """(seq, boot, uptime_ms) of the newest record whose clocks nothing contradicts."""
+        row: tuple[int, int, int] | None = self._one(
+            "SELECT seq, boot, uptime_ms FROM records WHERE kid = ? AND problem IS NOT 'time-range'"
+            " ORDER BY seq DESC, id DESC LIMIT 1",
+            (kid,),
+        )
+        return row
+
+    def newest_dated(self, kid: bytes) -> tuple[int, int, int, int, int] | None:
+        """(seq, boot, uptime_ms, utc_us, uncertainty_us) of the newest of them that has a time."""
+        row: tuple[int, int, int, int, int] | None = self._one(
+            "SELECT seq, boot, uptime_ms, utc_us, uncertainty_us FROM records WHERE kid = ? AND time_source <> 0"
             " AND problem IS NOT 'time-range' ORDER BY seq DESC, id DESC LIMIT 1",
             (kid,),
         )

@@ -1,7 +1,7 @@
 """Is one record what it claims to be? Form, station, signature, content; and whether its time is plausible.
 
-Everything here judges one record by itself and raises Refused. What needs other records (replay, sequence, chain) is
-chain.py's; nothing is stored here.
+Everything here judges one record by itself and raises Refused. What needs other records is chain.py's (replay,
+sequence, chain) and clocks.py's; nothing is stored here.
 
 The order is deliberate: the signature is checked before the payload is decoded, so that only a station's own key can
 bring bytes to the CBOR decoder. The payload is decoded by cbor2 and checked by a table made from `fields.py`; whatever
@@ -20,9 +20,6 @@ from holdfire_protocol import cbor, cose, fields, record, schema
 from . import ed25519_strict, times
 from .errors import BAD_SIGNATURE, NOT_CANONICAL, UNKNOWN_STATION, Refused
 from .registry import Registry, Station
-
-CRYSTAL_DRIFT_PPM = 100  # a free-running ESP32 crystal: 10 ppm at 25 °C, and the rest for heat, cold and age
-ROUNDING_US = 2000  # uptime is in whole milliseconds at both records
 
 _KEY = {row[1]: row[0] for row in fields.RECORD.rows}
 _SEQ, _PREV, _BOOT, _TIME = _KEY["seq"], _KEY["prev"], _KEY["boot"], _KEY["time"]
@@ -133,22 +130,6 @@ def check_date(
         return f"{times.text(utc_us, 0)} is {(utc_us - now_us) / 1e6:.0f} s later than the base's clock"
     if utc_us + uncertainty_us < new.station.enrolled_at_us - past_tolerance_us:
         return f"{times.text(utc_us, 0)} is long before {new.station.name} was enrolled"
-    return None
-
-
-def check_pace(new: Verified, dated: tuple[int, int, int, int] | None) -> str | None:
-    """Why the record's time contradicts another of the same boot, or None. `dated`: (boot, utc_us, uptime_ms,
-    uncertainty_us) of another record of the station. UTC may run ahead of uptime, when a better clock came."""
-    source, utc_us, uncertainty_us = new.time
-    if source == fields.TIME_NONE or dated is None or dated[0] != new.boot:
-        return None
-    _, other_utc_us, other_uptime_ms, other_uncertainty_us = dated
-    elapsed_us = (new.uptime_ms - other_uptime_ms) * 1000
-    # How much less UTC went by than uptime did, from the earlier of the two to the later.
-    lost_us = elapsed_us - (utc_us - other_utc_us) if elapsed_us >= 0 else utc_us - other_utc_us - elapsed_us
-    allowed_us = uncertainty_us + other_uncertainty_us + abs(elapsed_us) * CRYSTAL_DRIFT_PPM // 1_000_000 + ROUNDING_US
-    if lost_us > allowed_us:
-        return f"UTC ran backwards against uptime by {lost_us / 1e6:.3f} s within boot {new.boot}"
     return None
 
 

@@ -51,7 +51,7 @@ class Bench:
         self.store.begin()
 
     def add(self, new):
-        return self.chains.add(new, None, True, 1, "port")
+        return self.chains.add(new, None, 1, "port")
 
     def receipt(self, chains=None):
         station = next(iter(self.registry.stations.values()))

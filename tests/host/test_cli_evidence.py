@@ -1,6 +1,8 @@
 """What goes out as evidence checks out for everyone, and nothing else does: export, verify, quiet."""
 
+import pathlib
 import shutil
+import tempfile
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,9 +12,10 @@ from holdfire import audit, checks, cli, evidence, quiet, times
 from holdfire.errors import Refused
 from holdfire.registry import Registry
 from holdfire.verify import Verified, Verifier
+from holdfire.views import View
 from holdfire_protocol import cbor, cose, fields, record
 
-from .made import INTERVAL_S, START_US, Base, Signer, impulse, json_lines, lines_of, status, tamper
+from .made import INTERVAL_S, NETWORK, START_US, Base, Signer, impulse, json_lines, lines_of, status, tamper
 
 NOW_US = START_US + 86_400_000_000
 MINUTE_US = 60_000_000
@@ -209,6 +212,31 @@ def test_time_that_cannot_be_fails(base, tmp_path):
     ridge.boot = 2
     before = ridge.make(START_US + 21 * MINUTE_US, status=status())
     assert any("is of boot 2, yet record 9 before it is of boot 3" in r for r in reasons(after, before))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(st.sampled_from((0, 0, 0, 1)), st.sampled_from((60_000, 60_000, 60_000, -90_000)),
+                                st.sampled_from((0, 0, 0, 10_000_000, -10_000_000, 7_200_000_000)), st.booleans()),
+                      min_size=1, max_size=8))  # fmt: skip
+def test_the_offline_clock_rule_is_the_collectors(base, tmp_path, steps):
+    """Boots, uptimes and dates that jump: the collector marks what the verifier fails."""
+    ridge, folder = Signer("Ridge north", 1), tempfile.mkdtemp(dir=tmp_path)
+    collector = Base(pathlib.Path(folder) / "base", ridge)
+    uptime_ms, utc_us, messages = 0, START_US, []
+    for more_boots, passed_ms, jumped_us, dated in [(0, 60_000, 0, True), *steps]:
+        ridge.boot = max(1, ridge.boot + (more_boots if passed_ms > 0 else -more_boots))
+        uptime_ms = max(0, uptime_ms + passed_ms)
+        utc_us += passed_ms * 1000 + jumped_us
+        time = (4, min(utc_us, NOW_US + 200_000_000), 40) if dated else (0, 0, fields.U32)
+        messages.append(ridge.make(0, status=status(), uptime_ms=uptime_ms, time=time))
+    path = tmp_path / "jumps.cbor"
+    path.write_bytes(b"".join(messages))
+    failed = {f.hash for f in audit.audit(evidence.read(str(path), NETWORK, b""), collector.registry, NOW_US).failures}
+    collector.receive(*messages, at_us=NOW_US - 1_000_000)  # the base's own second of uncertainty
+    view = View(collector.deployment.database_path)
+    marked = {row["hash"] for row in view.records(problem=True)}
+    view.close()
+    assert failed == marked
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

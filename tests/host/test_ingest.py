@@ -171,6 +171,40 @@ def test_an_impossible_time_is_no_measure_for_the_next_record(bench, restart):
     assert [event.kind for event in bench.take(bench.line(alpha.make())).events] == ["record"]
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_clock_that_jumps_ahead_within_tolerance_is_marked_and_its_way_back_too(bench, late):
+    """What a forged satellite signal does: 90 s are less than the tolerance for dates."""
+    alpha = bench.chains["alpha"]
+
+    def at(seconds, jumped_s=0):
+        time = (fields.TIME_GNSS, alpha.started_us + (seconds + jumped_s) * 1_000_000, 1000)
+        return alpha.make(time=time, uptime_ms=seconds * 1000)
+
+    sent = [bench.line(message) for message in (at(1), at(2, 90), at(3, 90), at(4), at(5))]
+    if late:  # the jump came over an alert channel, before what was made before it
+        sent[0], sent[1] = sent[1], sent[0]
+    bench.take(*sent)
+    assert [row["seq"] for row in bench.reader.records(problem=True, newest_first=False)] == [1 if late else 2, 4]
+    assert "ahead of uptime by 90.000 s" in {row["text"] for row in bench.reader.refusals("time-range")}.pop() or late
+    assert [seq for _, seq, _ in bench.ingest.receipts([alpha.kid])] == [5]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_boots_and_uptimes_that_run_backwards_are_marked(bench, restart):
+    alpha = bench.chains["alpha"]
+    alpha.boot = 3
+    none = (fields.TIME_NONE, 0, fields.U32)
+    bench.take(bench.line(alpha.make(time=none, uptime_ms=5000)))
+    if restart:
+        bench.ingest = Ingest(bench.registry, bench.store, bench.settings)
+    bench.take(bench.line(alpha.make(time=none, uptime_ms=4999)), bench.line(alpha.make(time=none, boot=2)))
+    texts = {row["text"] for row in bench.reader.refusals("time-range")}
+    assert texts == {
+        "uptime runs backwards, from 5000 to 4999 ms",
+        "is of boot 2, yet record 1 before it is of boot 3",
+    }
+
+
 def test_refusals_are_bounded_for_each_reason_and_the_rest_is_counted(tmp_path):
     bench = Bench(tmp_path, refusal_rows=100)
     each = 100 // len(errors.REASONS)

@@ -44,6 +44,11 @@ def chains() -> dict:
     sure, unsure = at(NOW_US), at(NOW_US, 60_000_000)
     before_sure = at(NOW_US - 10_000_000, 1_000, 3, 649_650, sure)
     before_unsure = at(NOW_US - 10_000_000, 1_000, 3, 649_650, unsure)
+    ahead = at(NOW_US + 45_000_000 + 1_000 + 4_500 + 2_001, 1_000, 3, 649_650, sure)
+    just_ahead = at(NOW_US + 45_000_000 + 1_000 + 4_500 + 2_000, 1_000, 3, 649_650, sure)
+    rewound = at(NOW_US, 1_000, 3, 604_649, sure)
+    two_of_boot_2 = STATION.record({**samples.ALERT, "boot": 2})
+    boot_back = STATION.record({**after_two, "prev": record.record_hash(two_of_boot_2)})
     misplaced = STATION.record({**after_two, "restart": fields.RESTART_JOURNAL_LOST})
     second_first = STATION.record({**after_two, "restart": fields.RESTART_FIRST})
     stories = [
@@ -134,6 +139,30 @@ def chains() -> dict:
                 (before_sure, "time-range"),
             ],
             before_sure,
+        ),
+        (
+            "clock ran ahead",
+            "45 s of uptime, and UTC one microsecond beyond uncertainty, drift and rounding: a forged signal, perhaps",
+            [(one, "linked"), (sure, "linked"), (ahead, "time-range")],
+            ahead,
+        ),
+        (
+            "clock ran ahead as far as it may",
+            "1 ms of stated uncertainty, 100 ppm of 45 s, 2 ms of rounding",
+            [(one, "linked"), (sure, "linked"), (just_ahead, "linked")],
+            just_ahead,
+        ),
+        (
+            "uptime ran backwards",
+            "one millisecond less in a later record of the same boot",
+            [(one, "linked"), (sure, "linked"), (rewound, "time-range")],
+            rewound,
+        ),
+        (
+            "boots ran backwards",
+            "a later record of an earlier boot",
+            [(one, "linked"), (two_of_boot_2, "linked"), (boot_back, "time-range")],
+            boot_back,
         ),
         (
             "clock corrected within its uncertainty",
