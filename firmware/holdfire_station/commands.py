@@ -23,7 +23,7 @@ def _help(_, __) -> list:
 
 
 def _selftest(station, _) -> list:
-    return report.selftest_lines(station.selftest())
+    return report.selftest_lines(overlay.with_module("holdfire_station.health", "selftest", station))
 
 
 def _status(station, _) -> list:
@@ -39,7 +39,7 @@ def _status(station, _) -> list:
         "gnss       %d satellites, %d sentences refused" % (station.gnss.fix.satellites, station.gnss.fix.refused),
         "microphone floor %s, %d s heard, %d samples lost" % (
             report.decibels(detector.floor_db10),
-            detector.samples_heard // station.board["microphone"]["sample_rate_hz"],
+            station.microphone.milliseconds(detector.samples_heard) // 1000,
             station.microphone.lost_samples),
         "records    last %d, receipted %d, waiting %d, journal %d permille" % (
             journal.last_seq, journal.receipted, journal.pending_count, station.journal_permille()),

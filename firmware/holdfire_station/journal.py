@@ -42,29 +42,31 @@ from binascii import crc32
 
 from micropython import const
 
+from . import overlay
+
 ROUTINE = const(2)
 ALERT = const(3)
 LANES = (ALERT, ROUTINE)
 
 # States of a sector in RAM; a lane's number means "in use by that lane".
-_DIRTY = const(0)
+DIRTY = const(0)
 _READY = const(1)  # erased since power came
-_DONE = const(4)  # added to the lane: wholly receipted, may be erased
+DONE = const(4)  # added to the lane: wholly receipted, may be erased
 
-_SECTOR = const(4096)
-_HEADER = const(28)
-_OPEN_AT = const(12)
-_DONE_AT = const(23)
-_ENTRY = const(12)
-_MARK_AT = const(7)
-_MAGIC = const(0x314A4648)
+SECTOR = const(4096)
+HEADER = const(28)
+OPEN_AT = const(12)
+DONE_AT = const(23)
+ENTRY = const(12)
+MARK_AT = const(7)
+MAGIC = const(0x314A4648)
 _ERASE = const(6)  # block device ioctl
-_CHUNK = const(64)
-_PAGE = const(256)
+CHUNK = const(64)
+PAGE = const(256)
 _READY_AHEAD = const(2)
-MAX_RECORD_BYTES = const(_SECTOR - _HEADER - _ENTRY)
+MAX_RECORD_BYTES = const(SECTOR - HEADER - ENTRY)
 _ZERO_WORD = bytes(4)
-_BLANK_CHUNK = b"\xff" * _CHUNK
+BLANK_CHUNK = b"\xff" * CHUNK
 
 
 class JournalFull(Exception):
@@ -74,7 +76,7 @@ class JournalFull(Exception):
 class Journal:
     def __init__(self, partition):
         self._partition = partition
-        n = self._sectors = partition.info()[3] // _SECTOR
+        n = self._sectors = partition.info()[3] // SECTOR
         if n < 6:
             raise ValueError("journal partition: needs 6 sectors of 4096 bytes or more")
         self._state = bytearray(n)
@@ -82,12 +84,12 @@ class Journal:
         self._count = array("H", [0] * n)  # whole entries
         self._erases = array("I", [0] * n)
         self._head = [-1] * 4  # by lane: the sector that takes new entries
-        self._fill = [_SECTOR] * 4  # by lane: where the next entry goes
+        self._fill = [SECTOR] * 4  # by lane: where the next entry goes
         self._resumed = [False] * 4  # by lane: the head is from before this start, and has no entry since
         self._passed = [0] * 4  # by lane: receipted entries in the oldest sector that is not done
-        self._entry = bytearray(_ENTRY)
-        self._checked = memoryview(self._entry)[:_MARK_AT]
-        self._chunk = bytearray(_CHUNK)
+        self._entry = bytearray(ENTRY)
+        self._checked = memoryview(self._entry)[:MARK_AT]
+        self._chunk = bytearray(CHUNK)
         self._last_sector = -1
         self._last_at = 0
         self._sought = 0
@@ -98,115 +100,7 @@ class Journal:
 
     def recover(self) -> None:
         """Learn from flash what is there. Never raises on its content, whatever that is."""
-        newest_header = self._read_headers()
-        for lane in LANES:
-            self._link(lane)
-            self._scan_newest(lane)
-            if self._head[lane] >= 0:
-                self._program(self._head[lane], _OPEN_AT, newest_header[lane])
-        for _ in LANES:  # twice: a mark in one lane can complete a sector of the other
-            for lane in LANES:
-                self._settle(lane)
-        for lane in LANES:  # once more on flash: the last receipt may have been cut
-            self._write_mark(lane)
-            sector = self._newest_done(lane)
-            if sector >= 0:
-                self._set_done(sector)
-
-    def _read_headers(self):
-        header = bytearray(_HEADER)
-        newest = {ROUTINE: b"", ALERT: b""}
-        most_erased = 0
-        for sector in range(self._sectors):
-            self._partition.readblocks(sector, header, 0)
-            magic, erases, check = struct.unpack_from("<III", header, 0)
-            if magic == _MAGIC and check == crc32(header[:8]):
-                self._erases[sector] = erases
-                most_erased = max(most_erased, erases)
-            first, receipted, before, lane, done, check = struct.unpack_from("<IIHBBI", header, _OPEN_AT)
-            opened = header[_OPEN_AT:]
-            if lane in LANES and check == crc32(header[_OPEN_AT:_DONE_AT]):
-                self._state[sector] = lane + (_DONE if _is_cleared(done) else 0)
-                self._first[sector] = first
-                self._count[sector] = before  # put right by _link
-                self.receipted = max(self.receipted, receipted)
-                if not newest[lane] or first > struct.unpack_from("<I", newest[lane], 0)[0]:
-                    newest[lane] = bytes(opened)
-            else:  # to be erased; blank too, for a lane may have begun to open it and no trace shows yet
-                self._state[sector] = _DIRTY
-                if opened != _BLANK_CHUNK[: _HEADER - _OPEN_AT]:
-                    self._retire(sector)
-        for sector in range(self._sectors):
-            if not self._erases[sector]:
-                self._erases[sector] = most_erased  # lost with its header: assume the worst
-        return newest
-
-    def _link(self, lane):
-        """Entry counts, which each header states for the sector before it, and the head."""
-        order = sorted([s for s in range(self._sectors) if self._state[s] & 3 == lane], key=lambda s: self._first[s])
-        for sector, following in zip(order, order[1:]):
-            self._count[sector] = self._count[following]
-        if order:
-            self._count[order[-1]] = 0
-            if not self._state[order[-1]] & _DONE:
-                self._head[lane] = order[-1]
-
-    def _scan_newest(self, lane):
-        """Check every entry of the lane's newest sector, and find its last whole entry, further back if need be."""
-        sector = self._before(lane, 0xFFFFFFFF)
-        while sector >= 0:
-            end = _HEADER
-            last_at = seq = count = 0
-            last = b""
-            at = self._next(sector, _HEADER, 0, 0xFFFFFFFF)
-            while at:
-                record = self._record(sector, at)
-                if record is None:
-                    at += 4
-                else:
-                    seq = self._entry_seq()
-                    count += 1
-                    last_at, last = at, bytes(self._entry) + record
-                    end = at = at + (len(last) + 3 & ~3)
-                at = self._next(sector, at, seq, 0xFFFFFFFF)
-            if sector == self._head[lane]:
-                self._count[sector] = count
-                self._fill[lane] = self._zero_tail(sector, end)
-                self._resumed[lane] = True
-            if count:
-                self._program(sector, last_at, last)
-                if seq > self.last_seq:
-                    self.last_seq, self._last_sector, self._last_at = seq, sector, last_at
-                return
-            sector = self._before(lane, self._first[sector] - 1)
-
-    def _zero_tail(self, sector, start):
-        """Zero what a cut left after the last whole entry, so that it never reads as an entry.
-
-        Returns where the next one goes: beyond the page in which a program that left no trace may have weakened cells.
-        """
-        end = start
-        for at in range(start & ~(_CHUNK - 1), _SECTOR, _CHUNK):
-            self._partition.readblocks(sector, self._chunk, at)
-            used = len(bytes(self._chunk).rstrip(b"\xff"))
-            if used:
-                end = max(end, at + used)
-        self._program(sector, start, bytes(end - start))
-        return (end + _ENTRY + _PAGE) & ~(_PAGE - 1)
-
-    def _settle(self, lane):
-        """What is receipted, by the lane's newest done sector, its newest mark, and what the other lane proved."""
-        done = self._newest_done(lane)
-        if done >= 0 and self._seek(done, self.last_seq):
-            self.receipted = max(self.receipted, self._entry_seq())
-        self._pass_sectors(lane)
-        sector = self._oldest(lane)
-        at = self._next(sector, _HEADER, 0, self.last_seq) if sector >= 0 else 0
-        while at:
-            seq = self._entry_seq()
-            if _is_cleared(self._entry[_MARK_AT]):
-                self.receipted = max(self.receipted, seq)
-            at = self._next(sector, at + self._entry_size(), seq, self.last_seq)
+        overlay.with_module("holdfire_station.recovery", "recover", self)
 
     # Records
 
@@ -218,9 +112,9 @@ class Journal:
         if seq <= self.last_seq:
             raise ValueError("seq: must be above %d, the last one" % self.last_seq)
         lane = ALERT if alert else ROUTINE
-        size = (_ENTRY + length + 3) & ~3
+        size = (ENTRY + length + 3) & ~3
         for attempt in range(6):
-            if self._fill[lane] + size > _SECTOR:
+            if self._fill[lane] + size > SECTOR:
                 self._open(lane, seq, last_resort)
             sector = self._head[lane]
             at = self._fill[lane]
@@ -228,7 +122,7 @@ class Journal:
             if self._resumed[lane]:  # should this record leave no trace, the next start must still see it began
                 self._resumed[lane] = False
                 self._partition.writeblocks(sector, _ZERO_WORD, at - 4)
-            self._partition.writeblocks(sector, record, at + _ENTRY)
+            self._partition.writeblocks(sector, record, at + ENTRY)
             self._make_entry(seq, record)
             self._partition.writeblocks(sector, self._entry, at)
             if self._holds(sector, at, record):
@@ -237,7 +131,7 @@ class Journal:
                 return
             self._program(sector, at, bytes(size))
             if attempt % 2:  # leave this sector
-                self._fill[lane] = _SECTOR
+                self._fill[lane] = SECTOR
         raise OSError("journal: flash sector %d no longer keeps what is programmed" % sector)
 
     def read(self, seq: int) -> bytes | None:
@@ -268,7 +162,7 @@ class Journal:
             while sector >= 0:
                 first = self._first[sector]
                 seq = self.receipted
-                at = self._next(sector, _HEADER, seq, self.last_seq)
+                at = self._next(sector, HEADER, seq, self.last_seq)
                 while at:
                     seq = self._entry_seq()
                     at += self._entry_size()
@@ -300,7 +194,7 @@ class Journal:
         if sector < 0 or sector in (self._head[ROUTINE], self._last_sector):
             return None
         first = last = count = 0
-        at = self._next(sector, _HEADER, self.receipted, self.last_seq)
+        at = self._next(sector, HEADER, self.receipted, self.last_seq)
         while at:
             last = self._entry_seq()
             first = first or last
@@ -329,7 +223,7 @@ class Journal:
 
     @property
     def capacity_bytes(self):
-        return self._sectors * (_SECTOR - _HEADER)
+        return self._sectors * (SECTOR - HEADER)
 
     @property
     def used_bytes(self):
@@ -338,7 +232,7 @@ class Journal:
         for sector in range(self._sectors):
             if self._state[sector] in LANES:
                 head = sector == self._head[self._state[sector]]
-                used += min(self._fill[self._state[sector]] if head else _SECTOR, _SECTOR) - _HEADER
+                used += min(self._fill[self._state[sector]] if head else SECTOR, SECTOR) - HEADER
         return used
 
     @property
@@ -373,10 +267,10 @@ class Journal:
         """
         entry = self._entry
         limit = max(up_to, self.last_seq)
-        while at <= _SECTOR - _ENTRY:
+        while at <= SECTOR - ENTRY:
             self._partition.readblocks(sector, entry, at)
             seq = self._entry_seq()
-            if 0 < seq <= limit and 0 < (entry[4] | entry[5] << 8) <= _SECTOR - _ENTRY - at:
+            if 0 < seq <= limit and 0 < (entry[4] | entry[5] << 8) <= SECTOR - ENTRY - at:
                 check = entry[6]
                 entry[6] = 0
                 right = crc32(self._checked) & 0xFF == check
@@ -389,45 +283,45 @@ class Journal:
                     at += self._entry_size()
                     continue
             at += 4
-            while seq == 0xFFFFFFFF and at <= _SECTOR - _CHUNK:  # blank flash: take longer steps
+            while seq == 0xFFFFFFFF and at <= SECTOR - CHUNK:  # blank flash: take longer steps
                 self._partition.readblocks(sector, self._chunk, at)
-                if self._chunk != _BLANK_CHUNK:
+                if self._chunk != BLANK_CHUNK:
                     break
-                at += _CHUNK
+                at += CHUNK
         return 0
 
     def _entry_seq(self):
         return struct.unpack_from("<I", self._entry, 0)[0]
 
     def _entry_size(self):
-        return (_ENTRY + struct.unpack_from("<H", self._entry, 4)[0] + 3) & ~3
+        return (ENTRY + struct.unpack_from("<H", self._entry, 4)[0] + 3) & ~3
 
     def _record(self, sector, at):
         """The record whose header is in self._entry, or None if it is not whole."""
         length, _, _, check = struct.unpack_from("<HBBI", self._entry, 4)
         record = bytearray(min(length, MAX_RECORD_BYTES))
-        self._partition.readblocks(sector, record, at + _ENTRY)
+        self._partition.readblocks(sector, record, at + ENTRY)
         return bytes(record) if crc32(record, crc32(self._checked)) == check else None
 
     def _holds(self, sector, at, record):
         """Read back without allocating: the entry in self._entry, then the record."""
         chunk = self._chunk
         start = at
-        end = at + _ENTRY + len(record)
-        base = at & ~(_CHUNK - 1)
+        end = at + ENTRY + len(record)
+        base = at & ~(CHUNK - 1)
         while base < end:
             self._partition.readblocks(sector, chunk, base)
-            for i in range(max(start - base, 0), min(end - base, _CHUNK)):
+            for i in range(max(start - base, 0), min(end - base, CHUNK)):
                 offset = base + i - at
-                if chunk[i] != (self._entry[offset] if offset < _ENTRY else record[offset - _ENTRY]):
+                if chunk[i] != (self._entry[offset] if offset < ENTRY else record[offset - ENTRY]):
                     return False
-            base += _CHUNK
+            base += CHUNK
         return True
 
     def _seek(self, sector, seq):
         """Offset of the sector's last entry up to seq (header left in self._entry), or 0; self._sought counts them."""
         found = last = self._sought = 0
-        at = self._next(sector, _HEADER, 0, seq)
+        at = self._next(sector, HEADER, 0, seq)
         while at:
             self._sought += 1
             found, last = at, self._entry_seq()
@@ -483,48 +377,53 @@ class Journal:
         return self._before(lane, self._first[sector] - 1 if sector >= 0 else 0xFFFFFFFF)
 
     def _set_done(self, sector):
-        self._partition.writeblocks(sector, b"\x00", _DONE_AT)
-        self._state[sector] |= _DONE
+        self._partition.writeblocks(sector, b"\x00", DONE_AT)
+        self._state[sector] |= DONE
 
     def _write_mark(self, lane):
         sector = self._oldest(lane)
         at = self._seek(sector, self.receipted) if sector >= 0 else 0
         self._passed[lane] = self._sought if at else 0
         if at:
-            self._partition.writeblocks(sector, b"\x00", at + _MARK_AT)
+            self._partition.writeblocks(sector, b"\x00", at + MARK_AT)
 
     def _spare(self):
         """A sector to erase: a dirty one, else the one whose receipted records are oldest; -1 if there is none."""
         best = -1
         for sector in range(self._sectors):
             state = self._state[sector]
-            if state == _DIRTY:
-                if best < 0 or self._state[best] != _DIRTY or self._erases[sector] < self._erases[best]:
+            if state == DIRTY:
+                if best < 0 or self._state[best] != DIRTY or self._erases[sector] < self._erases[best]:
                     best = sector
-            elif state & _DONE and sector != self._last_sector:
-                if best < 0 or self._state[best] != _DIRTY and self._first[sector] < self._first[best]:
+            elif state & DONE and sector != self._last_sector:
+                if best < 0 or self._state[best] != DIRTY and self._first[sector] < self._first[best]:
                     best = sector
         return best
+
+    def has_room(self, length: int, alert: bool) -> bool:
+        """Whether a record of that length would find room now, so that no sequence number is spent in vain."""
+        lane = ALERT if alert else ROUTINE
+        return self._fill[lane] + ((ENTRY + length + 3) & ~3) <= SECTOR or self._free() >= (2 if alert else 3)
 
     def _free(self):
         free = 0
         for sector in range(self._sectors):
             state = self._state[sector]
-            if state in (_DIRTY, _READY) or state & _DONE and sector != self._last_sector:
+            if state in (DIRTY, _READY) or state & DONE and sector != self._last_sector:
                 free += 1
         return free
 
     def _retire(self, sector):
         """No lane's any more, whatever its cells may read tomorrow. Its erase count stays readable."""
-        self._program(sector, _OPEN_AT, bytes(_HEADER - _OPEN_AT))
-        self._state[sector] = _DIRTY
+        self._program(sector, OPEN_AT, bytes(HEADER - OPEN_AT))
+        self._state[sector] = DIRTY
         self._count[sector] = 0
 
     def _erase_sector(self, sector):
         self._retire(sector)
         self._partition.ioctl(_ERASE, sector)
         self._erases[sector] += 1
-        header = struct.pack("<II", _MAGIC, self._erases[sector])
+        header = struct.pack("<II", MAGIC, self._erases[sector])
         self._program(sector, 0, header + struct.pack("<I", crc32(header)))
         self._state[sector] = _READY
         self._first[sector] = self.last_seq  # the one that has been ready longest is used first
@@ -535,10 +434,10 @@ class Journal:
         if head >= 0 and not self._count[head]:  # no two sectors of a lane may begin with the same number
             self._retire(head)
             head = self._before(lane, seq)
-            if head >= 0 and self._state[head] & _DONE:
+            if head >= 0 and self._state[head] & DONE:
                 head = -1
             self._head[lane] = head
-            self._fill[lane] = _SECTOR
+            self._fill[lane] = SECTOR
         free = self._free()
         if free < (1 if last_resort else 2 if lane == ALERT else 3):
             raise JournalFull("journal: no room for %s record; records wait for a receipt"
@@ -552,16 +451,11 @@ class Journal:
             self._erase_sector(sector)
         before = self._count[head] if head >= 0 else 0
         opened = struct.pack("<IIHB", seq, self.receipted, before, lane)
-        self._state[sector] = _DIRTY
-        self._program(sector, _OPEN_AT, opened + struct.pack("<BI", 0xFF, crc32(opened)))
+        self._state[sector] = DIRTY
+        self._program(sector, OPEN_AT, opened + struct.pack("<BI", 0xFF, crc32(opened)))
         self._state[sector] = lane
         self._first[sector] = seq
         self._count[sector] = 0
         self._head[lane] = sector
-        self._fill[lane] = _HEADER
+        self._fill[lane] = HEADER
         self._resumed[lane] = False
-
-
-def _is_cleared(byte):
-    """Programmed to 0, where one cell may have rotted back to 1."""
-    return byte & (byte - 1) == 0

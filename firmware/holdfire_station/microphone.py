@@ -62,6 +62,10 @@ class Microphone:
         """Monotonic time at which the sound of sample number `sample` met the microphone."""
         return (self._base_us or 0) + self._samples_us(sample) - self._group_delay_us
 
+    def milliseconds(self, samples: int) -> int:
+        """How long so many samples last."""
+        return samples * 1000 // self._rate_hz
+
     def _samples_us(self, samples: int) -> int:
         return samples * 1_000_000 // self._rate_hz
 

@@ -9,6 +9,8 @@ import hashlib
 
 from holdfire_protocol import cose, fields, record
 
+from .journal import JournalFull
+
 
 class Recorder:
     """`record` makes one. `last_seq` is the newest; `new_records` counts those made since boot."""
@@ -21,6 +23,8 @@ class Recorder:
         self._monotonic = monotonic
         self._clock = clock
         self._lock = asyncio.Lock()
+        if sequence.value < journal.last_seq:  # the counters were wiped: no number may come again
+            sequence.advance_to(journal.last_seq)
         self.restart = self._find_restart()
         last = journal.last
         self._prev = record.record_hash(last[1]) if last else identity.genesis
@@ -42,7 +46,7 @@ class Recorder:
     async def record(self, observations=None, status=None, alert: bool = False) -> int:
         """Make, sign and keep one record; returns its number. Observations hold `at_us` (monotonic) for `onset_us`.
 
-        Raises journal.JournalFull when there is no room: then a number was spent, and the next record says so.
+        Raises journal.JournalFull when there is no room; that costs no number.
         """
         async with self._lock:
             now_us = self._monotonic.us()
@@ -59,7 +63,10 @@ class Recorder:
             if self.restart is not None:
                 named["restart"] = self.restart
             named["seq"] = self._sequence.value + 1
-            record.encode_record(named)  # what cannot be said is refused before it costs a number
+            # What cannot be said or kept is refused before it costs a number.
+            length = len(record.encode_record(named)) + cose.OVERHEAD_BYTES + 1
+            if not self._journal.has_room(length, alert):
+                raise JournalFull("journal full: waits for a receipt")
             named["seq"] = seq = self._sequence.next()
             try:
                 payload = record.encode_record(named)

@@ -27,30 +27,25 @@ from .sensing import acoustic, tamper
 from .sensing.power import Battery
 
 STATUS_INTERVAL_S = 600
-STATUS_SLACK_S = 60  # the promise in a status record is longer than the plan: signing may have to wait its turn
 WATCHDOG_MS = 30_000
 STALLED_MS = 10_000  # no sound analysed for so long: the watchdog goes hungry
 FULL_SCALE = 1 << 23
 OBSERVATIONS_WAITING = 32
+TAMPER_WAITING = 6  # of them
+BEACONS_WAITING = 4
+JOURNAL_FULL_RETRY_MS = 10_000
+IMPULSES_POOLED = 4  # taken after every block of 32 ms, and no two begin within 60 ms: two can wait
 OBSERVATIONS_A_RECORD = 12  # so many impulses always fit a record
-JOURNAL_NEARLY_FULL_PERMILLE = 900
 SEQUENCE_SECTOR = 0  # in partition "counters"
 BOOT_SECTOR = 2
-
-MICROPHONE_FAULTS = {
-    acoustic.STUCK: fields.SELFTEST_MIC_STUCK,
-    acoustic.TOO_QUIET: fields.SELFTEST_MIC_QUIET,
-    acoustic.TOO_LOUD: fields.SELFTEST_MIC_LOUD,
-    acoustic.CLIPPING: fields.SELFTEST_MIC_LOUD,
-}
 
 
 class Station:
     """`run` never returns. `board` is the rendered board file."""
 
     def __init__(self, board: dict):
-        self.board = board
-        self._interval_s = board.get("status_interval_s", STATUS_INTERVAL_S)
+        self.reset_cause = min(machine.reset_cause(), fields.RESET_SOFT)
+        self.interval_s = board.get("status_interval_s", STATUS_INTERVAL_S)
         self.firmware = overlay.with_module("holdfire_station.digest", "of_programs")
         self.monotonic = Monotonic(time)
         self.clock = Clock()
@@ -61,7 +56,7 @@ class Station:
         self.journal.recover()
         self._outbox = Outbox(self.journal)
         self.console = Console(self._on_command, self._on_frame)
-        self.detector = acoustic.Detector(board["microphone"]["sample_rate_hz"])
+        self.detector = acoustic.Detector(board["microphone"]["sample_rate_hz"], pool=IMPULSES_POOLED)
         self.microphone = Microphone(board["microphone"], self.monotonic, self.detector, self._on_impulse)
         self.gnss = Gnss(board["gnss"], self.monotonic, self.clock)
         self.tamper = tamper.Tamper(board["tamper"], self._on_tamper)
@@ -72,14 +67,15 @@ class Station:
         self._observations: list = []
         self._observed = asyncio.Event()
         self._to_send = asyncio.Event()
-        self._beacon: tuple[bytes, int] | None = None  # the newest not yet read, and when; an older one is of no use
+        self._new_beacons: list[tuple[bytes, int]] = []  # not yet read, and when they came
         self._beacon_came = asyncio.Event()
-        self.failed_tasks: dict[str, int] = {}
+        self.failed_tasks: dict[str, int] = {}  # since boot, for the console
+        self.failing = False  # since the last status record
         self._refused = 0
-        self._impulses = 0
-        self.unrecorded = 0
-        self._heard_before = 0
-        self._lost_before = 0
+        self.impulses = 0
+        self.unrecorded = self.unrecorded_before = 0  # observations that no record holds
+        self.heard_before = 0  # samples, before the last status record
+        self.lost_before = 0
 
     async def run(self) -> None:
         """Sense, record and send until the power goes."""
@@ -118,16 +114,20 @@ class Station:
             try:
                 await task()
             except Exception as error:  # whatever it is: the other tasks go on, and this one gets another chance
-                self.failed_tasks[name] = self.failed_tasks.get(name, 0) + 1
+                self._failed(name)
                 self.console.say("task %s failed, starts again: %s: %s" % (name, type(error).__name__, error))
                 sys.print_exception(error)
                 gc.collect()
             await asyncio.sleep_ms(1000)
 
+    def _failed(self, name: str) -> None:
+        self.failed_tasks[name] = self.failed_tasks.get(name, 0) + 1
+        self.failing = True
+
     # Sensing
 
     def _on_impulse(self, impulse) -> None:
-        self._impulses += 1
+        self.impulses += 1
         self._observe({
             "kind": fields.KIND_IMPULSE,
             "at_us": self.microphone.moment_us(impulse.onset_sample),
@@ -143,6 +143,9 @@ class Station:
         })  # fmt: skip
 
     def _on_tamper(self, is_open: bool) -> None:
+        if sum([o["kind"] == fields.KIND_TAMPER for o in self._observations]) >= TAMPER_WAITING:
+            self.unrecorded += 1  # a chattering switch must not keep shots out of the queue
+            return
         self._observe({
             "kind": fields.KIND_TAMPER,
             "at_us": self.monotonic.us() - tamper.uncertainty_us() // 2,
@@ -165,8 +168,11 @@ class Station:
             self._observed.clear()
             while self._observations:
                 batch = self._observations[:OBSERVATIONS_A_RECORD]
-                del self._observations[: len(batch)]
-                await self._record(batch, None, True)
+                try:
+                    await self._record(batch, None, True)
+                    del self._observations[: len(batch)]
+                except JournalFull:  # they wait here; what no longer fits is counted
+                    await asyncio.sleep_ms(JOURNAL_FULL_RETRY_MS)
 
     async def _record_status(self) -> None:
         while self.recorder is None:
@@ -174,12 +180,17 @@ class Station:
         await asyncio.sleep_ms(2000)  # let the microphone settle, so that the first status says something of it
         while True:
             dated = self._knows_time()
-            due_ms = self.monotonic.ms() + self._interval_s * 1000
-            impulses, heard, lost = self._impulses, self.detector.samples_heard, self.microphone.lost_samples
-            if await self._record(None, self._status(), False):
-                # Only now: what a status record says is counted from the last one that was kept.
-                self._impulses -= impulses
-                self._heard_before, self._lost_before = heard, lost
+            due_ms = self.monotonic.ms() + self.interval_s * 1000
+            impulses, heard, lost = self.impulses, self.detector.samples_heard, self.microphone.lost_samples
+            unrecorded = self.unrecorded
+            try:
+                kept = await self._record(None, overlay.with_module("holdfire_station.health", "status", self), False)
+            except JournalFull:
+                kept = False
+            if kept:  # only now: what a status record says is counted from the last one that was kept
+                self.impulses -= impulses
+                self.heard_before, self.lost_before, self.unrecorded_before = heard, lost, unrecorded
+                self.failing = False
                 self.detector.reset_statistics()
             # Once time is known, say so at once: with its uptime this record dates those made before it in this boot.
             while self.monotonic.ms() < due_ms and (dated or not self._knows_time()):
@@ -189,64 +200,22 @@ class Station:
         return self.clock.utc(self.monotonic.us())[0] != fields.TIME_NONE
 
     async def _record(self, observations, status, alert: bool) -> bool:
-        """Make a record and have it sent; False when it could not be kept, which is told and counted."""
+        """Make a record and have it sent; False when that failed, which is told and counted. Raises JournalFull."""
         assert self.recorder is not None
         try:
             seq = await self.recorder.record(observations, status, alert)
-        except Exception as error:  # a full journal, worn flash, a fault of ours: told, counted, the next is tried
+        except JournalFull as error:
+            self.console.say("NOT RECORDED yet: %s" % error)
+            raise
+        except Exception as error:  # worn flash, a fault of ours: told, counted, and the next is tried
             self.unrecorded += len(observations or ())
-            if not isinstance(error, JournalFull):
-                self.failed_tasks["recording"] = self.failed_tasks.get("recording", 0) + 1
+            self._failed("recording")
             self.console.say("NOT RECORDED: %s: %s" % (type(error).__name__, error))
             return False
         self._outbox.made(seq, self.monotonic.ms())
         self._to_send.set()
         self.console.say("record %d: %s" % (seq, _summary(observations, status)))
         return True
-
-    def _status(self) -> dict:
-        detector = self.detector
-        heard, lost = detector.samples_heard, self.microphone.lost_samples
-        rate_khz = self.board["microphone"]["sample_rate_hz"] // 1000
-        gc.collect()
-        status = {
-            "interval_s": self._interval_s + STATUS_SLACK_S,
-            "reset_cause": min(machine.reset_cause(), fields.RESET_SOFT),
-            "selftest": self.selftest(),
-            "heard_ms": (heard - self._heard_before) // rate_khz,
-            "lost_ms": (lost - self._lost_before) // rate_khz,
-            "impulses": min(self._impulses, fields.U16),
-            "floor_db10": detector.floor_db10,
-            "floor_min_db10": detector.floor_min_db10,
-            "floor_max_db10": detector.floor_max_db10,
-            "satellites": self.gnss.fix.satellites,
-            "journal_permille": self.journal_permille(),
-            "pending": self.journal.pending_count,
-            "firmware": self.firmware,
-            "heap_free": gc.mem_free(),
-            "refused": self.all_refused(),
-        }
-        battery_mv = self.battery.read_mv()
-        if battery_mv is not None:
-            status["battery_mv"] = battery_mv
-        position = self.gnss.position(self.monotonic.ms())
-        if position is not None:
-            status["position"] = position
-        return status
-
-    def selftest(self) -> int:
-        failed = MICROPHONE_FAULTS.get(self.detector.self_test()[1], 0)
-        if self.clock.utc(self.monotonic.us())[0] not in (fields.TIME_GNSS, fields.TIME_GNSS_PPS):
-            failed |= fields.SELFTEST_GNSS
-        if self.tamper.open:
-            failed |= fields.SELFTEST_TAMPER
-        if self.battery.is_low(self.battery.read_mv()):
-            failed |= fields.SELFTEST_BATTERY
-        if self.journal_permille() >= JOURNAL_NEARLY_FULL_PERMILLE:
-            failed |= fields.SELFTEST_JOURNAL
-        if self.failed_tasks:
-            failed |= fields.SELFTEST_TASK
-        return failed
 
     def journal_permille(self) -> int:
         return min(self.journal.used_bytes * 1000 // self.journal.capacity_bytes, 1000)
@@ -281,28 +250,33 @@ class Station:
             self._refuse(str(error))
             return
         if kind == fields.FRAME_BEACON:
-            self._beacon = body, self.monotonic.us()
+            if len(self._new_beacons) == BEACONS_WAITING:
+                self._new_beacons.pop(0)  # it is repeated every few seconds
+            self._new_beacons.append((body, self.monotonic.us()))
             self._beacon_came.set()
 
     async def _read_beacons(self) -> None:
         while True:
             await self._beacon_came.wait()
             self._beacon_came.clear()
-            if self._beacon is None or self._beacons is None:
-                continue
-            (message, came_us), self._beacon = self._beacon, None
-            try:
-                seq, sent_us, (_, utc_us, uncertainty_us) = self._beacons.read(message)
-            except BeaconError as error:
-                self._refuse("beacon refused: %s" % error)
-                continue
-            if sent_us is not None:
-                self.clock.on_beacon(utc_us, uncertainty_us, sent_us, came_us)
-            if seq is not None:
-                self.journal.receipt(seq)
-                self.console.say("receipt: the base holds record %d and all before it" % seq)
-            self._outbox.heard(self.monotonic.ms())
-            self._to_send.set()
+            while self._new_beacons and self._beacons is not None:
+                self._read_beacon(*self._new_beacons.pop(0))
+                await asyncio.sleep_ms(0)
+
+    def _read_beacon(self, message: bytes, came_us: int) -> None:
+        assert self._beacons is not None
+        try:
+            seq, sent_us, (_, utc_us, uncertainty_us) = self._beacons.read(message)
+        except BeaconError as error:
+            self._refuse("beacon refused: %s" % error)
+            return
+        if sent_us is not None:
+            self.clock.on_beacon(utc_us, uncertainty_us, sent_us, came_us)
+        if seq is not None:
+            self.journal.receipt(seq)
+            self.console.say("receipt: the base holds record %d and all before it" % seq)
+        self._outbox.heard(self.monotonic.ms())
+        self._to_send.set()
 
     def _refuse(self, reason: str) -> None:
         self._refused += 1

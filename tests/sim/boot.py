@@ -73,7 +73,7 @@ def _power_on():
     _attach(BOARD)
     if "flash" in _given:
         _flash(BOARD)
-    sys.path.remove(_given["board"])
+    del sys.modules["board"]  # the program imports it again, at its own cost
 
 
 _power_on()

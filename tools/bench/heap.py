@@ -45,6 +45,7 @@ for name in %r.split():
 from board import BOARD
 from holdfire_station.station import Station
 station = Station(BOARD)
+del BOARD, sys.modules["board"]  # as main.py does
 told("station made")
 
 async def go():
