@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import boards
 from image.errors import ImageError
@@ -25,8 +26,10 @@ def files_for(board: boards.Board, arch: str) -> dict[str, bytes]:
     }  # fmt: skip
     sources["board.py"] = boards.render(board).encode()
     files = {"main.py": (REPO / "firmware" / "main.py").read_bytes()}
-    for name, source in sources.items():
-        files[f"{LIBRARY}/{name.removesuffix('.py')}.mpy"] = _compile(compiler, name, source, arch)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process
+        compiled = pool.map(lambda name: _compile(compiler, name, sources[name], arch), sources)
+        for name, code in zip(sources, compiled, strict=True):
+            files[f"{LIBRARY}/{name.removesuffix('.py')}.mpy"] = code
     return files
 
 

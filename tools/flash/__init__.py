@@ -1,0 +1,1 @@
+"""From a flash image to boards, by esptool."""
