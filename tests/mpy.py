@@ -1,4 +1,4 @@
-"""Run code under the real MicroPython unix port, the way every test does: limited heap, our files on the path, errors seen."""
+"""Run code under the real MicroPython unix port, as every test does: limited heap, our files on the path."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ DEVICE_PATH = (REPO / "firmware", REPO / "protocol")
 
 
 def find_tool(name: str, variable: str) -> str:
-    """Path of a tool: the environment variable, the interpreter's own bin folder, then PATH; else skip, saying how to help."""
+    """Path of a tool: the environment variable, this interpreter's folder, then PATH; else skip and say how to help."""
     candidates = [os.environ.get(variable), str(pathlib.Path(sys.executable).parent / name), shutil.which(name)]
     for candidate in candidates:
         if candidate and pathlib.Path(candidate).exists():

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error), error.exit_code)
     except sqlite3.Error as error:
         return _complain(
-            f"the database cannot be read ({error}): keep the file, and start in a new directory",
+            f"the database cannot be read ({error}): keep the file, and restore the newest backup of the directory",
             StorageError.exit_code,
         )
     except BrokenPipeError:  # `holdfire records | head`: nobody reads on, and that is fine

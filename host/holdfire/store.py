@@ -519,7 +519,7 @@ def _say(path: Path, error: sqlite3.Error) -> str:
     hint = {
         sqlite3.SQLITE_FULL: "the disk is full: make room, then start again",
         sqlite3.SQLITE_IOERR: "the disk failed to write or read: check it, then start again",
-        sqlite3.SQLITE_CORRUPT: "the file is damaged: keep it, and start in a new directory",
+        sqlite3.SQLITE_CORRUPT: "the file is damaged: keep it, and restore the newest backup of the directory",
         sqlite3.SQLITE_NOTADB: "this is not a Holdfire database",
         sqlite3.SQLITE_BUSY: "another program holds it: end that program, then start again",
         sqlite3.SQLITE_READONLY: "it cannot be written: check its owner and mode",

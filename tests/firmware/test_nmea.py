@@ -61,7 +61,8 @@ def test_any_changed_byte_is_refused_or_means_the_same():
             changed[at] ^= 1 << bit
             fix = nmea.Fix()
             if fix.feed(bytes(changed)):
-                assert (fix.utc_s, fix.latitude_e7, fix.longitude_e7) == (good.utc_s, good.latitude_e7, good.longitude_e7)
+                meant = (good.utc_s, good.latitude_e7, good.longitude_e7)
+                assert (fix.utc_s, fix.latitude_e7, fix.longitude_e7) == meant
 
 
 def test_noise_of_any_kind_never_raises_and_stays_bounded():

@@ -1,4 +1,4 @@
-"""Measurements: each module beside this file is one command. Figures are printed as ratios to a baseline in the same run."""
+"""Measurements: each module beside this file is one command; figures are ratios to a baseline in the same run."""
 
 import argparse
 import importlib
