@@ -1,6 +1,7 @@
 """A board file that cannot work is refused with file, key and reason; one that can reaches the chip unchanged."""
 
 import pathlib
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -8,6 +9,7 @@ import xml.etree.ElementTree
 import pytest
 
 import boards
+from chips import CHIPS
 from tests.mpy import REPO, run_micropython
 from wiring import draw
 
@@ -168,3 +170,30 @@ def test_the_picture_tells_your_wires_from_the_maker_s():
     assert draw(board).count("stroke-dasharray") == 11  # battery 3, lamp 1, radio 7
     del board["on_board"]
     assert "stroke-dasharray" not in draw(board)
+
+
+README = (REPO / "boards" / "README.md").read_text()
+
+
+def test_the_page_has_every_board_with_its_picture_and_what_it_says_is_so():
+    for path in BOARD_FILES:
+        board = boards.load(path)
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{path.stem}`"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[1] == CHIPS[board["chip"]].title
+        assert cells[2].startswith(f"{board['flash']['size_bytes'] >> 20} MB, ")
+        assert cells[2].endswith("none") == (board["psram"] == "none")
+        assert cells[3] == board.get("radio", {"part": "none"})["part"].replace("sx", "SX")
+        assert f"({path.stem}.svg)" in cells[4]
+    assert README.count(".svg)") == len(BOARD_FILES)
+
+
+def test_every_make_line_on_the_page_is_one_that_make_takes():
+    lines = re.findall(r"^(?:\| `)?(make [^`\n]*)", README, re.M)
+    assert len(lines) > 5
+    for line in lines:
+        words = line.replace("BOARD=name", "BOARD=heltec-v3").split()
+        done = subprocess.run([words[0], "-n", *words[1:]], cwd=REPO, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "tools/" in done.stdout, line
+        for word in words[2:]:
+            assert word.split("=")[1] in done.stdout or word == "ERASE=1" and "--erase" in done.stdout, line
