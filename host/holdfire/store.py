@@ -125,12 +125,12 @@ def now_us() -> int:
 class Store:
     """The writer. Use from one thread. Every write happens between `begin` and `commit`.
 
-    Any failure to write raises StorageError; after one this object refuses further work, because what is on disk is
-    known only after the next start.
+    Any failure to write raises StorageError; after one this object refuses further work with the same words, because
+    what is on disk is known only after the next start.
     """
 
     def __init__(self, path: Path, refusal_rows: int = 100_000):
-        self._failed = False
+        self._failure = ""  # the first failure to write, in words
         self._refusal_rows_each = max(1, refusal_rows // len(REASONS))
         try:
             self._db = _open_writer(path)
@@ -333,16 +333,16 @@ class Store:
         return self._run(sql, values).fetchone()
 
     def _run(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
-        if self._failed:  # SQLite may have rolled back by itself, and would now commit statement by statement
-            raise StorageError(f"{self._path}: an earlier write failed; start the collector again")
+        if self._failure:  # SQLite may have rolled back by itself, and would now commit statement by statement
+            raise StorageError(self._failure)
         try:
             if self._unwritten:
                 rows, self._unwritten = self._unwritten, []
                 self._db.executemany(_INSERT, rows)
             return self._db.execute(sql, values)
         except sqlite3.Error as error:
-            self._failed = True
-            raise StorageError(_say(self._path, error)) from error
+            self._failure = _say(self._path, error)
+            raise StorageError(self._failure) from error
 
 
 class Reader:

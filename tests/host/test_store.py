@@ -136,7 +136,7 @@ def test_after_a_failed_write_nothing_more_is_written(writer, path):
     with pytest.raises(errors.StorageError, match="NOT NULL"):
         writer.commit()
     for call in (writer.begin, writer.commit, lambda: writer.has_seq(b"k" * 8, 1)):
-        with pytest.raises(errors.StorageError, match="start the collector again"):
+        with pytest.raises(errors.StorageError, match="NOT NULL"):
             call()
     reader = Reader(path)
     assert list(reader.records()) == []
