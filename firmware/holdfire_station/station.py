@@ -13,7 +13,7 @@ import machine
 from esp32 import Partition
 from holdfire_protocol import fields, frame
 
-from . import identity, overlay
+from . import crypto, identity, overlay
 from .beacon import BeaconError, BeaconReader
 from .clock import Clock, Monotonic
 from .console import Console
@@ -260,7 +260,8 @@ class Station:
             await self._beacon_came.wait()
             self._beacon_came.clear()
             while self._new_beacons and self._beacons is not None:
-                self._read_beacon(*self._new_beacons.pop(0))
+                async with crypto.at_work:  # or it would need buffers beside those of a signature being made
+                    self._read_beacon(*self._new_beacons.pop(0))
                 await asyncio.sleep_ms(0)
 
     def _read_beacon(self, message: bytes, came_us: int) -> None:

@@ -5,22 +5,29 @@ and R, neither of small order, and s * B = R + k * A without the cofactor.
 """
 
 import asyncio
+import sys
 
 from .sha512 import Sha512, sha512
 from .signing import Signing
-from .verifying import Verifier
 
 _SEED_DOMAIN = b"holdfire-key-seed-v1\x00"
-# Buffers that nobody is using. Whoever takes a set puts it back; whoever finds none makes another, so that two tasks
-# never share one. The first sets are made here, while the heap is in one piece: a verifier's largest is 5.5 KB.
-_signings = [Signing()]
-_verifiers = [Verifier()]
-_one_signature = asyncio.Lock()  # so that cooperative work never needs more than one set beside the synchronous one
-_one_verification = asyncio.Lock()
+# Buffers that nobody is using, 8 KB a set. Whoever takes a set puts it back; whoever finds none makes another, so that
+# two tasks never share one. The first is made here, while the heap is in one piece: its largest is 5.5 KB. Who holds
+# `at_work` leaves one set to all others' synchronous calls, and none is ever made but that first.
+_idle = [Signing()]
+at_work = asyncio.Lock()
 
 
-def _take(idle: list, make):
-    return idle.pop() if idle else make()
+class InvalidSignature(ValueError):
+    """The signature does not hold; the message says which part of it failed."""
+
+
+class InvalidKey(InvalidSignature):
+    """Bytes that cannot be a public key under the project's rule, so that no signature holds against them."""
+
+
+def _take():
+    return _idle.pop() if _idle else Signing()
 
 
 def make_seed(chip_random: bytes, host_entropy: bytes) -> bytes:
@@ -61,9 +68,9 @@ class PrivateKey:
         secret[:64] = sha512(seed)
         secret[0] &= 0xF8
         secret[31] = (secret[31] & 0x7F) | 0x40
-        work = _take(_signings, Signing)
+        work = _take()
         work.public_key_into(secret)
-        _signings.append(work)
+        _idle.append(work)
         return cls(secret)
 
     def sign_into(self, message, signature: bytearray) -> None:
@@ -72,11 +79,11 @@ class PrivateKey:
         """
         if len(signature) != 64:
             raise ValueError("signature buffer must be 64 bytes")
-        work = _take(_signings, Signing)
+        work = _take()
         work.begin(self._secret, message, signature)
         while work.step():
             pass
-        _signings.append(work)
+        _idle.append(work)
 
     def sign(self, message: bytes) -> bytes:
         signature = bytearray(64)
@@ -88,12 +95,12 @@ class PrivateKey:
         `message` unchanged.
         """
         signature = bytearray(64)
-        async with _one_signature:
-            work = _take(_signings, Signing)
+        async with at_work:
+            work = _take()
             work.begin(self._secret, message, signature)
             while work.step():
                 await asyncio.sleep(0)
-            _signings.append(work)
+            _idle.append(work)
         return bytes(signature)
 
 
@@ -101,29 +108,39 @@ def verify(public: bytes, message: bytes, signature: bytes) -> None:
     """Return if the signature holds; otherwise raise InvalidSignature (InvalidKey for a key that can sign nothing),
     naming the part.
     """
-    work = _take(_verifiers, Verifier)
+    work = _take()
     try:
-        for _ in work.steps(public, message, signature):
+        for _ in _verifier(work).steps(public, message, signature):
             pass
     finally:
-        _verifiers.append(work)
+        _idle.append(work)
 
 
 async def verify_async(public: bytes, message: bytes, signature: bytes) -> None:
     """Like verify(), giving way after each stretch."""
-    async with _one_verification:
-        work = _take(_verifiers, Verifier)
+    async with at_work:
+        work = _take()
         try:
-            for _ in work.steps(public, message, signature):
+            for _ in _verifier(work).steps(public, message, signature):
                 await asyncio.sleep(0)
         finally:
-            _verifiers.append(work)
+            _idle.append(work)
 
 
 def check_public_key(public: bytes) -> None:
     """Raise InvalidKey unless `public` is a canonical encoding of a point of the curve that is not of small order."""
-    work = _take(_verifiers, Verifier)
+    work = _take()
     try:
-        work.decompress_negative(public)
+        _verifier(work).decompress_negative(public)
     finally:
-        _verifiers.append(work)
+        _idle.append(work)
+
+
+def _verifier(work):
+    """The program of a verification is loaded for it and forgotten: 6 KB, wanted once in ten seconds."""
+    from . import verifying
+
+    package, _, name = verifying.__name__.rpartition(".")
+    del sys.modules[verifying.__name__]
+    delattr(sys.modules[package], name)
+    return verifying.Verifier(work)

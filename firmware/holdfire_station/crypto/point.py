@@ -19,6 +19,7 @@ A, B, C, E, H, F, G = 10, 11, 12, 13, 14, 15, 16
 ONE, UNUSED, U = 17, 18, 19  # U: a sum whose difference goes to UNUSED
 CHOSEN = 20  # the chosen points, one for each comb: (y - x) / 2, (y + x) / 2, d * x * y
 ELEMENTS = CHOSEN + 3 * COMBS
+VERIFYING_ELEMENTS = ELEMENTS + 40  # and what verifying.py keeps
 
 
 def workspace(elements: int = ELEMENTS):
@@ -65,6 +66,7 @@ ADD_CHOSEN = program(*(_add_chosen(0) + _add_chosen(1) + _add_chosen(2)))
 FIRST_COLUMN = program(*(_START + _add_chosen(1) + _add_chosen(2)[:-1]))
 COLUMN = program(*(_DOUBLE + _add_chosen(0) + _add_chosen(1) + _add_chosen(2)[:-1]))
 AFFINE = program((TIGHT, Z, Z, 0), (MUL, X, X, Z), (MUL, Y, Y, Z))  # once Z is its inverse
+del _DOUBLE, _START, _add_chosen  # 2 KB that only the lines above needed
 
 
 @micropython.viper

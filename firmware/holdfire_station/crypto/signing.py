@@ -13,7 +13,7 @@ from . import inverse, point, scalar
 from .comb import TABLE
 from .sha512 import Sha512
 
-_ORDER = scalar.constants()
+ORDER = scalar.constants()
 _LAST = const(16)  # column of the comb: SPACING - 1
 _BATCHES = const(23)  # of the inversion in one step: about as long as a column of the comb
 _COMB = const(0)
@@ -24,15 +24,15 @@ _DONE = const(4)
 
 
 class Signing:
-    """Buffers and progress of one signature at a time."""
+    """Buffers and progress of one signature at a time; a verification borrows `w`, `hash`, `digest`, `bits` and `k`."""
 
     def __init__(self):
-        self.w = point.workspace()
+        self.w = point.workspace(point.VERIFYING_ELEMENTS)
         self.hash = Sha512()
-        self._digest = bytearray(64)
-        self._bits = bytearray(255)
+        self.digest = bytearray(64)
+        self.bits = bytearray(255)
         self._r = array("i", bytes(4 * 85))
-        self._k = array("i", bytes(4 * 85))
+        self.k = array("i", bytes(4 * 85))
         self._a = array("i", bytes(4 * 41))
         self._secret = self._message = self._out = None
         self._at = 0
@@ -41,24 +41,24 @@ class Signing:
     def base_times(self, limbs, column: int) -> None:
         """One column of the comb, from the highest down to 0; after it, _invert() and finish_point() give the bytes."""
         if column == _LAST:
-            scalar.comb_bits(self._bits, limbs, _ORDER)
-        point.choose(0, TABLE, self.w, self._bits, column)
+            scalar.comb_bits(self.bits, limbs, ORDER)
+        point.choose(0, TABLE, self.w, self.bits, column)
         point.run(self.w, point.FIRST_COLUMN if column == _LAST else point.COLUMN)
 
     def finish_point(self, out, at: int) -> None:
         """Bytes of the point, once Z holds its inverse: y, with the lowest bit of x on top (RFC 8032 section 5.1.2)."""
         w = self.w
         point.run(w, point.AFFINE)
-        point.pack(w, point.X, self._digest, 0)
+        point.pack(w, point.X, self.digest, 0)
         point.pack(w, point.Y, out, at)
-        out[at + 31] |= (self._digest[0] & 1) << 7
+        out[at + 31] |= (self.digest[0] & 1) << 7
 
     def public_key_into(self, secret) -> None:
         """secret[64:96] = the public key of the clamped scalar secret[0:32]. The scalar is reduced first: the base
         point's order is L.
         """
         scalar.load(self._r, secret, 0, 32)
-        scalar.reduce(self._r, 0, self._r, _ORDER)
+        scalar.reduce(self._r, 0, self._r, ORDER)
         column = _LAST
         while column >= 0:
             self.base_times(self._r, column)
@@ -89,7 +89,7 @@ class Signing:
                 self._phase = _INVERT
         elif phase == _NONCE:
             if self._hash_message():
-                self.hash.finish_into(self._digest)
+                self.hash.finish_into(self.digest)
                 self._reduced_digest(self._r)
                 self._at = _LAST
                 self._phase = _COMB
@@ -128,15 +128,15 @@ class Signing:
         return True
 
     def _reduced_digest(self, x) -> None:
-        scalar.load(x, self._digest, 0, 64)
-        scalar.reduce(x, 0, x, _ORDER)
+        scalar.load(x, self.digest, 0, 64)
+        scalar.reduce(x, 0, x, ORDER)
 
     def _answer(self) -> None:
         """s = r + k * a mod L into the second half of the signature."""
-        self.hash.finish_into(self._digest)
-        self._reduced_digest(self._k)
+        self.hash.finish_into(self.digest)
+        self._reduced_digest(self.k)
         scalar.load(self._a, self._secret, 0, 32)
         x = self.w  # the scratch of the field is free by now
-        scalar.multiply_add(x, self._k, self._a, self._r)
-        scalar.reduce(x, 0, x, _ORDER)
+        scalar.multiply_add(x, self.k, self._a, self._r)
+        scalar.reduce(x, 0, x, ORDER)
         scalar.store(self._out, 32, x)
