@@ -81,20 +81,22 @@ class Journal:
             raise ValueError("journal partition: needs 6 sectors of 4096 bytes or more")
         self._state = bytearray(n)
         self._first = array("I", [0] * n)  # sequence number of the sector's first entry
-        self._count = array("H", [0] * n)  # whole entries
-        self._erases = array("I", [0] * n)
+        self._count = bytearray(n)  # whole entries: of 16 bytes at least, so 254 at most
+        self._most_erased = 0  # of any sector at boot: what a lost erase count is taken for
         self._head = [-1] * 4  # by lane: the sector that takes new entries
         self._fill = [SECTOR] * 4  # by lane: where the next entry goes
         self._resumed = [False] * 4  # by lane: the head is from before this start, and has no entry since
         self._passed = [0] * 4  # by lane: receipted entries in the oldest sector that is not done
         self._entry = bytearray(ENTRY)
         self._checked = memoryview(self._entry)[:MARK_AT]
+        self._stamp = memoryview(self._entry)[:8]  # when it holds the half of a sector's header that an erase writes
         self._chunk = bytearray(CHUNK)
         self._last_sector = -1
         self._last_at = 0
         self._sought = 0
         self.last_seq = 0
         self.receipted = 0  # every entry up to this sequence number is receipted
+        self.whole = bytes  # makes a record of what was appended, where the caller appends less
 
     # Boot
 
@@ -141,7 +143,8 @@ class Journal:
             if sector >= 0:
                 at = self._seek(sector, seq)
                 if at and self._entry_seq() == seq:
-                    return self._record(sector, at)
+                    kept = self._record(sector, at)
+                    return kept if kept is None else self.whole(kept)
         return None
 
     @property
@@ -150,7 +153,7 @@ class Journal:
         if self._last_sector < 0:
             return None
         self._partition.readblocks(self._last_sector, self._entry, self._last_at)
-        return self.last_seq, self._record(self._last_sector, self._last_at)
+        return self.last_seq, self.whole(self._record(self._last_sector, self._last_at))
 
     def pending(self, limit: int = 0xFFFFFFFF):
         """Sequence numbers without a receipt: alerts first, each lane from old to new.
@@ -247,10 +250,6 @@ class Journal:
     def tight(self):
         """True when the next sector opened could be refused to some record: time to thin."""
         return self._free() <= 3
-
-    def erase_spread(self):
-        """(fewest, most) erases of any sector."""
-        return min(self._erases), max(self._erases)
 
     # Entries
 
@@ -390,15 +389,23 @@ class Journal:
     def _spare(self):
         """A sector to erase: a dirty one, else the one whose receipted records are oldest; -1 if there is none."""
         best = -1
+        fewest = 0xFFFFFFFF
         for sector in range(self._sectors):
             state = self._state[sector]
-            if state == DIRTY:
-                if best < 0 or self._state[best] != DIRTY or self._erases[sector] < self._erases[best]:
-                    best = sector
-            elif state & DONE and sector != self._last_sector:
-                if best < 0 or self._state[best] != DIRTY and self._first[sector] < self._first[best]:
+            if state == DIRTY and fewest:
+                erases = self.erases(sector)
+                if erases < fewest:
+                    best, fewest = sector, erases
+            elif state & DONE and fewest == 0xFFFFFFFF and sector != self._last_sector:
+                if best < 0 or self._first[sector] < self._first[best]:
                     best = sector
         return best
+
+    def erases(self, sector: int) -> int:
+        """How often a sector was erased, as it says itself; the most of any where an interrupted erase took that."""
+        self._partition.readblocks(sector, self._entry, 0)
+        magic, erases, check = struct.unpack_from("<III", self._entry, 0)
+        return erases if magic == MAGIC and check == crc32(self._stamp) else self._most_erased
 
     def has_room(self, length: int, alert: bool) -> bool:
         """Whether a record of that length would find room now, so that no sequence number is spent in vain."""
@@ -420,10 +427,10 @@ class Journal:
         self._count[sector] = 0
 
     def _erase_sector(self, sector):
+        erases = self.erases(sector) + 1
         self._retire(sector)
         self._partition.ioctl(_ERASE, sector)
-        self._erases[sector] += 1
-        header = struct.pack("<II", MAGIC, self._erases[sector])
+        header = struct.pack("<II", MAGIC, erases)
         self._program(sector, 0, header + struct.pack("<I", crc32(header)))
         self._state[sector] = _READY
         self._first[sector] = self.last_seq  # the one that has been ready longest is used first

@@ -46,13 +46,11 @@ def recover(journal) -> None:
 def _read_headers(journal):
     header = bytearray(HEADER)
     newest = {ROUTINE: b"", ALERT: b""}
-    most_erased = 0
     for sector in range(journal._sectors):
         journal._partition.readblocks(sector, header, 0)
         magic, erases, check = struct.unpack_from("<III", header, 0)
         if magic == MAGIC and check == crc32(header[:8]):
-            journal._erases[sector] = erases
-            most_erased = max(most_erased, erases)
+            journal._most_erased = max(journal._most_erased, erases)
         first, receipted, before, lane, done, check = struct.unpack_from("<IIHBBI", header, OPEN_AT)
         opened = header[OPEN_AT:]
         if lane in LANES and check == crc32(header[OPEN_AT:DONE_AT]):
@@ -66,9 +64,6 @@ def _read_headers(journal):
             journal._state[sector] = DIRTY
             if opened != BLANK_CHUNK[: HEADER - OPEN_AT]:
                 journal._retire(sector)
-    for sector in range(journal._sectors):
-        if not journal._erases[sector]:
-            journal._erases[sector] = most_erased  # lost with its header: assume the worst
     return newest
 
 

@@ -28,8 +28,8 @@ from tests.mpy import REPO, find_tool
 from .mock_board import SECTOR_BYTES, MockBoard
 from .stock import made
 
-KEPT = {"nvs": (0x9000, 0x6000), "counters": (0x2F0000, 0x4000), "keys": (0x2F4000, 0x8000),
-        "journal": (0x300000, 0x100000)}  # fmt: skip
+KEPT = {"nvs": (0x9000, 0x6000), "counters": (0x258000, 0x4000), "keys": (0x25C000, 0x8000),
+        "clips": (0x264000, 0x28000), "journal": (0x28C000, 0x174000)}  # fmt: skip
 CUTS_EACH = 25
 
 
@@ -104,7 +104,7 @@ def test_a_new_board_gets_everything_and_it_can_be_read_out_again(run, board, im
     assert_holds(board, images)
     table = partition_table.decode(bytes(board.flash.data[0x8000:0x8C00]))
     assert table == boards.load(boards.find("esp32-devkit"))["flash"]["partitions"]
-    files = filesystem.read(bytes(board.flash.data[0x200000:0x2F0000]))
+    files = filesystem.read(bytes(board.flash.data[0x200000:0x258000]))
     said = json.loads((images / "esp32-devkit.json").read_text())["files"]
     assert {path: hashlib.sha256(data).hexdigest() for path, data in files.items()} == said
 
@@ -136,11 +136,11 @@ def test_again_nothing_is_written_and_a_change_only_where_it_is(run, board, imag
 def test_key_and_records_survive_new_programs_and_go_only_when_told_twice(run, board, images):
     assert run()[0] == 0
     content = fill_kept(board)
-    board.flash.data[0x200000:0x2F0000] = bytes(0xF0000)
+    board.flash.data[0x200000:0x258000] = bytes(0x58000)
     board.flash.touched.clear()
     assert run()[0] == 0
     assert_kept(board, content)
-    assert max(board.flash.touched) < 0x2F0
+    assert max(board.flash.touched) < 0x258
 
     for typed in ("", "yes", "ERASE"):
         code, out, err = run("--erase", typed=typed)
@@ -204,7 +204,7 @@ def test_power_lost_anywhere_is_repaired_by_the_same_command(what, run, board, i
         start = bytearray(board.flash.data)
     board.flash.data[:] = start
     total = operations_of_a_flashing(run, board)
-    assert total > 40
+    assert total > 20
     for n in sorted({k * total // CUTS_EACH for k in range(CUTS_EACH)}):
         board.flash.data[:] = start
         board.flash.operations, board.flash.cut_at = 0, n
@@ -225,7 +225,7 @@ def test_power_lost_anywhere_is_repaired_by_the_same_command(what, run, board, i
 def test_a_killed_flashing_is_repaired_by_the_same_command(run, board, images):
     line = [sys.executable, REPO / "tools" / "flash", "--images", images, "--port", board.port]
     for n in range(6):
-        board.flash.data[0x1000:0x2F0000] = b"\0" * 0x2EF000
+        board.flash.data[0x1000:0x258000] = b"\0" * 0x257000
         content = fill_kept(board)
         board.flash.data[0x8000:0x8C00] = image_of(images)[0x8000:0x8C00]
         board.flash.operations = 0

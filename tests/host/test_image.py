@@ -120,7 +120,7 @@ def test_built_anywhere_at_any_time_it_is_the_same_to_the_byte(devkit, tmp_path)
 MOUNT = """
 import esp32, os, sys, vfs, hashlib, binascii
 from chips.nor_flash import NorFlash
-rows = [("vfs", 1, 0x81, 0x200000, 0xF0000), ("new", 1, 0x81, 0x300000, 0xF0000)]
+rows = [("vfs", 1, 0x81, 0x200000, 0x58000), ("new", 1, 0x81, 0x300000, 0x58000)]
 esp32.attach(NorFlash(sys.argv[1], 0x400000), rows)
 def tree(folder):
     for name, kind, _, _ in os.ilistdir(folder):
@@ -144,7 +144,7 @@ def test_micropython_mounts_it_reads_every_file_and_can_write(devkit, tmp_path):
     shown = run_micropython(MOUNT.replace("sys.argv[1]", repr(str(flash))), path=SIM_PATH).stdout
     assert dict(line.split() for line in shown.splitlines()) == json.loads(devkit.read_text())["files"]
     after = flash.read_bytes()
-    assert filesystem.read(after[0x200000:0x2F0000])["lib/more.txt"] == b"MicroPython can write to it"
+    assert filesystem.read(after[0x200000:0x258000])["lib/more.txt"] == b"MicroPython can write to it"
     # version, block size, block count, longest name, file and attribute: as MicroPython formats (littlefs SPEC.md)
     ours, theirs = devkit.with_suffix(".bin").read_bytes()[0x200000:], after[0x300000:]
     assert struct.unpack_from("<6I", ours, ours.index(b"littlefs") + 12) == struct.unpack_from(
