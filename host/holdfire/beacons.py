@@ -40,14 +40,12 @@ class Beacons:
         return [self._line(receipts[at : at + _RECEIPTS_EACH]) for at in pages]
 
     def _line(self, receipts: list[tuple[bytes, int, bytes]]) -> bytes:
+        number, now_us = self._number(), self._clock()
         payload = record.encode_beacon(
-            {
-                "number": self._number(),
-                "time": (fields.TIME_HOST, self._clock(), self._uncertainty_us),
-                "receipts": receipts,
-            }
+            {"number": number, "time": (fields.TIME_HOST, now_us, self._uncertainty_us), "receipts": receipts}
         )
         message = record.sign1(payload, self._kid, fields.AAD_BEACON, self._network, self._key.sign)
+        self._store.note_beacon(number, now_us, message, receipts)
         return line.encode(frame.encode(fields.FRAME_BEACON, self._network, message))
 
     def _number(self) -> int:

@@ -14,6 +14,7 @@ from holdfire_protocol import fields, record
 from . import store as rows
 from .clocks import Clocks
 from .errors import CHAIN_BREAK, SEQUENCE_REUSE, TIME_RANGE
+from .registry import Station
 from .store import Store
 from .verify import Verified
 
@@ -92,10 +93,21 @@ class Chains:
         if link == rows.CONTIGUOUS:
             _raise_receipt(head, new.seq, new.hash)
         if head.waiting:
-            self._adopt(head, new, link, problems)
+            self._adopt(head, new.kid, (new.hash, new.seq, link), problems)
         elif link < rows.CONTIGUOUS:
             head.waiting = True
         return problems
+
+    def take_up(self, station: Station, seq: int, record_hash: bytes) -> None:
+        """Let the chain go on at a record that waits for one that was lost: from now on receipts speak of what follows
+        it. Whether that may be is decided in resume.py."""
+        head = self.head(station.kid, station.public_key)
+        record_id = self._store.unlinked(station.kid, record_hash)
+        if record_id is None:
+            raise AssertionError("only a record that waits for its predecessor can be taken up")
+        self._store.set_link(record_id, rows.CONTIGUOUS)
+        _raise_receipt(head, seq, record_hash)
+        self._adopt(head, station.kid, (record_hash, seq, rows.CONTIGUOUS), [])
 
     def _place(self, head: Head, new: Verified) -> tuple[int, str]:
         """(link, what contradicts it or "")."""
@@ -117,12 +129,13 @@ class Chains:
             return rows.BROKEN, fault
         return (rows.CONTIGUOUS if link == rows.CONTIGUOUS else rows.LINKED), ""
 
-    def _adopt(self, head: Head, new: Verified, link: int, problems: list[Problem]) -> None:
-        """Link what waited for this record, and what waited for that; a loop, since a backlog may be long."""
-        todo = [(new.hash, new.seq, link)]
+    def _adopt(self, head: Head, kid: bytes, parent: tuple[bytes, int, int], problems: list[Problem]) -> None:
+        """Link what waited for this record (hash, seq, link), and what waited for that; a loop, since a backlog may be
+        long."""
+        todo = [parent]
         while todo:
             parent_hash, parent_seq, parent_link = todo.pop()
-            for child_id, child_hash, seq, restart, old_link in self._store.waiting_children(new.kid, parent_hash):
+            for child_id, child_hash, seq, restart, old_link in self._store.waiting_children(kid, parent_hash):
                 if old_link == rows.PENDING and (fault := _contradiction(parent_seq, seq, restart)):
                     self._store.set_link(child_id, rows.BROKEN, CHAIN_BREAK)
                     problems.append(Problem(CHAIN_BREAK, fault, child_hash, seq))
@@ -134,7 +147,7 @@ class Chains:
                 if child_link == rows.CONTIGUOUS:
                     _raise_receipt(head, seq, child_hash)
                     todo.append((child_hash, seq, child_link))
-        head.waiting = self._store.has_waiting(new.kid)
+        head.waiting = self._store.has_waiting(kid)
 
 
 def _contradiction(parent_seq: int, seq: int, restart: int | None) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from .commands import COMMANDS
 from .errors import HoldfireError, StorageError
 from .output import clean
+from .store import RESTORE
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error), error.exit_code)
     except sqlite3.Error as error:
         return _complain(
-            f"the database cannot be read ({error}): keep the file, and restore the newest backup of the directory",
+            f"the database cannot be read ({error}): {RESTORE}",
             StorageError.exit_code,
         )
     except BrokenPipeError:  # `holdfire records | head`: nobody reads on, and that is fine

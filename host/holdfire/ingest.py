@@ -6,18 +6,19 @@ port and sends nothing.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from holdfire_protocol import fields, frame, line
+from holdfire_protocol import cbor, cose, fields, frame, line, record, schema
 
 from . import ed25519_strict
 from .chain import Chains
 from .config import Settings
-from .errors import DAMAGED, REPLAY, WRONG_NETWORK, Refused
+from .errors import BAD_SIGNATURE, DAMAGED, NOT_CANONICAL, REPLAY, WRONG_NETWORK, Refused
 from .events import Event, harmless
 from .registry import Registry
-from .store import Store
+from .store import IMPORT_PORT, KEPT_BYTES, Store
 from .times import now_us
 from .verify import Verified, Verifier, check_date
 
@@ -31,6 +32,7 @@ class Outcome:
         self.answers: dict[str, set[bytes]] = {}
         self.events: list[Event] = []
         self.stored = 0
+        self.refused: Counter[str] = Counter()  # by reason; those stored with a problem are in it, too
         self._shown: dict[str, int] = {}
 
     def tell(self, *event: Any, **named: Any) -> None:
@@ -51,7 +53,33 @@ class Judged:
 
     def __init__(self) -> None:
         self.items: list[tuple[str, Verified | Refused, bytes, bytes | None]] = []
+        self.beacons: list[tuple[bytes, dict[str, Any]]] = []  # our own, out of files
         self.outcome = Outcome()
+
+    def add_damage(self, port: str, reason: str, data: bytes) -> None:
+        """Bytes that hold no frame."""
+        refused = Refused(DAMAGED, reason, reason.partition(":")[0])
+        self.items.append((port, refused, hashlib.sha256(data).digest(), data[:KEPT_BYTES]))
+
+
+class _Reader(line.LineReader):
+    """Gives (BAD, (reason, bytes of the line)). Here and not in `LineReader`, since a chip has no memory for them."""
+
+    def _keep(self, part: bytes, items: list[tuple[int, Any]]) -> None:
+        before, held = len(items), self._buffer
+        super()._keep(part, items)
+        _add_bytes(items, before, held, part)
+
+    def _finish(self, items: list[tuple[int, Any]]) -> None:
+        before, held = len(items), self._buffer
+        super()._finish(items)
+        _add_bytes(items, before, held, b"")
+
+
+def _add_bytes(items: list[tuple[int, Any]], before: int, held: bytearray, part: bytes) -> None:
+    for at in range(before, len(items)):
+        if items[at][0] == line.BAD:
+            items[at] = (line.BAD, (items[at][1], bytes(held) + part[:KEPT_BYTES]))
 
 
 class Ingest:
@@ -99,15 +127,14 @@ class Ingest:
                 continue
             reader = self._readers.get(port)
             if reader is None:
-                reader = self._readers[port] = line.LineReader()
+                reader = self._readers[port] = _Reader()
             for kind, content in reader.feed(data):
                 if kind == line.FRAME:
                     self._judge_frame(port, content, judged)
                 elif kind == line.TEXT:
                     judged.outcome.tell("text", harmless(content), port)
                 else:
-                    name = hashlib.sha256(f"{port} {content}".encode()).digest()
-                    judged.items.append((port, Refused(DAMAGED, content, content.partition(":")[0]), name, None))
+                    judged.add_damage(port, *content)
         return judged
 
     def keep(self, judged: Judged, on_kept: Callable[[], object] = lambda: None) -> Outcome:
@@ -115,13 +142,15 @@ class Ingest:
         commit is left to do."""
         outcome = self._outcome = judged.outcome
         self._now_us = self._clock()
-        if judged.items:
+        if judged.items or judged.beacons:
             self._store.begin()
             for port, found, sha256, kept in judged.items:
                 if isinstance(found, Verified):
                     self._keep_record(port, found)
                 else:
                     self._keep_refusal(port, found, sha256, kept)
+            for message, named in judged.beacons:
+                self._store.note_beacon(named["number"], named["time"][1], message, named["receipts"], thin=False)
             on_kept()
             self._store.commit()
         outcome.sum_up()
@@ -146,11 +175,27 @@ class Ingest:
             judged.items.append((port, refused, hashlib.sha256(data).digest(), data))
             return
         if kind != fields.FRAME_RECORD:
-            return  # a console that echoes sends our own beacons back
+            if port.startswith(IMPORT_PORT):  # a console that echoes sends them back, too
+                self._judge_beacon(port, message, judged)
+            return
         try:
             judged.items.append((port, self._verifier.check(message), b"", None))
         except Refused as refused:
             judged.items.append((port, refused, hashlib.sha256(message).digest(), message))
+
+    def _judge_beacon(self, port: str, message: bytes, judged: Judged) -> None:
+        """A receipt that this base signed before it lost its database."""
+        try:
+            payload = record.verify1(
+                message, self.registry.collector_public, fields.AAD_BEACON, self.registry.network, self._verify
+            )
+            judged.beacons.append((message, record.decode_beacon(payload)))
+            return
+        except (cose.CoseError, cbor.CborError, schema.FieldError) as error:
+            refused = Refused(NOT_CANONICAL, f"a beacon, but {error}", "beacon")
+        except ValueError:
+            refused = Refused(BAD_SIGNATURE, "a beacon that this base's key did not sign, or altered since", "beacon")
+        judged.items.append((port, refused, hashlib.sha256(message).digest(), message))
 
     def _open_frame(self, data: bytes) -> tuple[int, bytes]:
         """As `frame.decode`, with a short cut for the one form that nearly every frame has."""
@@ -181,6 +226,7 @@ class Ingest:
 
     def _keep_refusal(self, port: str, refused: Refused, sha256: bytes, kept: bytes | None) -> None:
         text = refused.text[:500]
+        self._outcome.refused[refused.reason] += 1
         self._store.insert_refusal(
             refused.reason, sha256, self._now_us, port, text, refused.field, refused.kid, refused.seq, kept
         )

@@ -9,16 +9,18 @@ Knows rows, transactions and durability. Does not know what makes a record valid
 
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import tables
 from .errors import REASONS, StorageError
 
-SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x48464952  # "HFIR", so that file(1) and a lost operator can tell what it is
+# What to do about a database that cannot be read, for every message that speaks of one.
+RESTORE = "keep it, and restore the records with `holdfire import` (host/README.md: Back up and restore)"
+
+Receipt = tuple[bytes, int, bytes]  # kid, seq, hash
 
 # records.link
 PENDING = 0  # its predecessor is not stored yet
@@ -33,82 +35,11 @@ HAS_TAMPER = 2
 HAS_STATUS = 4
 
 KEPT_BYTES = 2048  # of a refused message
+RECEIPTS_EACH_US = 600_000_000  # of a station's receipts, those but the newest are kept this far apart
 
 # Hashes are random: put into their index one by one, each would rewrite a page of it, and a record would cost twice as
 # much at 100,000 records and more with every record. So the newest are kept in memory and put in together, in order.
 INDEX_EACH = 20_000
-
-SCHEMA = """
-CREATE TABLE records (                 -- every record with a valid signature of an enrolled station, kept for ever
-  id INTEGER PRIMARY KEY,              -- order of storing; also the place in every outbox
-  hash BLOB NOT NULL,                  -- SHA-256 of message: the record's name everywhere
-  kid BLOB NOT NULL,
-  seq INTEGER NOT NULL,
-  prev BLOB NOT NULL,
-  boot INTEGER NOT NULL,
-  time_source INTEGER NOT NULL,        -- fields.TIME_*
-  utc_us INTEGER NOT NULL,             -- 0 without a source
-  uncertainty_us INTEGER NOT NULL,
-  uptime_ms INTEGER NOT NULL,
-  restart INTEGER,                     -- fields.RESTART_* or NULL
-  kinds INTEGER NOT NULL,              -- HAS_* bits
-  link INTEGER NOT NULL,               -- PENDING, LINKED, CONTIGUOUS, BROKEN
-  problem TEXT,                        -- NULL, or 'time-range', 'sequence-reuse', 'chain-break': also in refusals
-  received_at_us INTEGER NOT NULL,     -- the base's clock
-  port TEXT NOT NULL,
-  message BLOB NOT NULL                -- the signed record, byte for byte
-);
-CREATE INDEX records_seq ON records (kid, seq);
-CREATE INDEX records_waiting ON records (kid, prev) WHERE link < 2;
-CREATE INDEX records_problem ON records (id) WHERE problem IS NOT NULL;
-
-CREATE TABLE hashes (                  -- the index of records by hash, behind by at most INDEX_EACH records
-  hash BLOB PRIMARY KEY,
-  id INTEGER NOT NULL
-) WITHOUT ROWID;
-
-CREATE TABLE refusals (                -- what was not accepted, or accepted with a problem, and why
-  id INTEGER PRIMARY KEY,
-  reason TEXT NOT NULL,                -- errors.REASONS
-  sha256 BLOB NOT NULL,                -- of the bytes; of port and text where no bytes survive
-  first_seen_us INTEGER NOT NULL,
-  last_seen_us INTEGER NOT NULL,
-  count INTEGER NOT NULL,
-  port TEXT NOT NULL,                  -- where it was first seen
-  kid BLOB,                            -- claimed; nothing is proven unless the reason says so
-  seq INTEGER,
-  field TEXT NOT NULL,                 -- the part to blame, or ''
-  text TEXT NOT NULL,                  -- one sentence for people
-  bytes BLOB,                          -- at most 2048; NULL when the record itself is in `records` or none survive
-  UNIQUE (reason, sha256)
-);
-CREATE TABLE refusal_totals (          -- never bounded, so nothing is refused silently
-  reason TEXT PRIMARY KEY,
-  total INTEGER NOT NULL,
-  not_kept INTEGER NOT NULL            -- of total: only counted, because the bound on rows was reached
-) WITHOUT ROWID;
-
-CREATE TABLE destinations (            -- one a forwarder
-  name TEXT PRIMARY KEY,               -- 'jsonl' or the URL
-  cursor INTEGER NOT NULL,             -- every record up to this id is delivered or parked
-  delivered INTEGER NOT NULL,          -- deliveries; a record may be delivered more than once
-  delivered_at_us INTEGER,
-  error TEXT,                          -- why it is stalled, or NULL
-  error_at_us INTEGER
-) WITHOUT ROWID;
-CREATE TABLE parked (                  -- records a destination will not take; kept until someone says retry
-  destination TEXT NOT NULL,
-  record_id INTEGER NOT NULL,
-  reason TEXT NOT NULL,
-  parked_at_us INTEGER NOT NULL,
-  retry INTEGER NOT NULL DEFAULT 0,    -- 1: asked for; the collector takes it up within seconds
-  PRIMARY KEY (destination, record_id)
-) WITHOUT ROWID;
-
--- beacon_number: reserved up to this; hashed: records up to this id are in hashes
-CREATE TABLE state (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO state VALUES ('beacon_number', 0), ('hashed', 0);
-"""
 
 _HASHED = "(SELECT value FROM state WHERE key = 'hashed')"
 _INSERT = (
@@ -137,14 +68,22 @@ class Store:
             self._refusal_rows = dict(self._db.execute("SELECT reason, count(*) FROM refusals GROUP BY reason"))
             # hash -> id of the records that `hashes` lacks
             self._newest = dict(self._db.execute(f"SELECT hash, id FROM records WHERE id > {_HASHED}"))
+            receipted = self._db.execute("SELECT kid, max(seq) FROM receipted GROUP BY kid")
+            self._receipted: dict[bytes, int] = dict(receipted)
             self._last_id: int = self._db.execute("SELECT coalesce(max(id), 0) FROM records").fetchone()[0]
         except sqlite3.Error as error:
             raise StorageError(_say(path, error)) from error
         self._path = path
+        self._beacons: list[tuple[int, int, bytes, list[Receipt], bool]] = []  # for the next commit
         self._unwritten: list[tuple[Any, ...]] = []  # inserted records: written in one go, before any other statement
 
     def close(self) -> None:
-        self._db.close()
+        try:
+            if self._beacons and not self._failure:
+                self.begin()
+                self.commit()
+        finally:
+            self._db.close()
 
     def begin(self) -> None:
         self._run("BEGIN IMMEDIATE")
@@ -155,6 +94,9 @@ class Store:
             self._run("INSERT INTO hashes SELECT hash, id FROM records WHERE id > " + _HASHED + " ORDER BY hash")
             self._run("UPDATE state SET value = (SELECT max(id) FROM records) WHERE key = 'hashed'")
             self._newest.clear()
+        beacons, self._beacons = self._beacons, []
+        for beacon in beacons:
+            self._keep_beacon(*beacon)
         self._run("COMMIT")
 
     def insert_record(self, row: tuple[Any, ...]) -> int:
@@ -208,6 +150,34 @@ class Store:
             (reason, not_kept),
         )
 
+    def note_beacon(
+        self, number: int, signed_at_us: int, message: bytes, receipts: list[Receipt], thin: bool = True
+    ) -> None:
+        """Keep a signed beacon with the next commit, if it acknowledges something new: it is evidence of what the base
+        held and when. A crash before that loses no evidence: the next beacon says the same again."""
+        new = [each for each in receipts if not thin or each[1] > self._receipted.get(each[0], 0)]
+        self._receipted.update((kid, max(seq, self._receipted.get(kid, 0))) for kid, seq, _ in new)
+        if new:
+            self._beacons.append((number, signed_at_us, message, new, thin))
+
+    def _keep_beacon(
+        self, number: int, signed_at_us: int, message: bytes, receipts: list[Receipt], thin: bool
+    ) -> None:
+        self._run("INSERT OR IGNORE INTO beacons VALUES (?, ?, ?)", (number, signed_at_us, message))
+        for kid, seq, record_hash in receipts:
+            newest = self._run(
+                "SELECT number, signed_at_us FROM receipted JOIN beacons USING (number) WHERE kid = ?"
+                " ORDER BY number DESC LIMIT 2",
+                (kid,),
+            ).fetchall()
+            if thin and len(newest) == 2 and newest[0][1] - newest[1][1] < RECEIPTS_EACH_US:
+                self._run("DELETE FROM receipted WHERE kid = ? AND number = ?", (kid, newest[0][0]))
+                self._run(
+                    "DELETE FROM beacons WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM receipted WHERE number = ?1)",
+                    (newest[0][0],),
+                )
+            self._run("INSERT OR IGNORE INTO receipted VALUES (?, ?, ?, ?)", (kid, seq, record_hash, number))
+
     def reserve_beacon_numbers(self, count: int, least: int) -> int:
         """First of `count` numbers never handed out before, whatever happens next; none is below `least`. Commits."""
         self.begin()
@@ -249,6 +219,12 @@ class Store:
         row = self._one("SELECT max(seq) FROM records WHERE kid = ?", (kid,))
         return (row and row[0]) or 0
 
+    def unlinked(self, kid: bytes, record_hash: bytes) -> int | None:
+        """The id of a station's record that waits for the one before it, or None."""
+        record_id = self.id_of_hash(record_hash)
+        row = self._one("SELECT id FROM records WHERE id = ? AND kid = ? AND link = 0", (record_id, kid))
+        return row[0] if row else None
+
     def highest_contiguous(self, kid: bytes) -> tuple[int, bytes] | None:
         """(seq, hash) that a receipt for this station names."""
         row: tuple[int, bytes] | None = self._one(
@@ -273,6 +249,10 @@ class Store:
             (kid,),
         )
         return row
+
+    def note_taken_up(self, row: tuple[Any, ...]) -> None:
+        """An operator's decision; `row` in the order of the columns of `taken_up`."""
+        self._run("INSERT INTO taken_up VALUES (?,?,?,?,?,?,?)", row)
 
     # Outboxes.
 
@@ -345,6 +325,9 @@ class Store:
             raise StorageError(self._failure) from error
 
 
+IMPORT_PORT = "import:"  # how the port of what `holdfire import` takes from files begins
+
+
 class Reader:
     """Read-only views of a base's records, for people and tests. Rows are sqlite3.Row: by name or index."""
 
@@ -357,7 +340,7 @@ class Reader:
             raise StorageError(_say(path, error)) from error
         try:
             self._db.row_factory = sqlite3.Row
-            _check_version(self._db)
+            tables.check_version(self._db)
         except BaseException as error:
             self._db.close()
             if isinstance(error, sqlite3.Error):
@@ -369,12 +352,14 @@ class Reader:
 
     def stations(self) -> list[sqlite3.Row]:
         """One row a station that has records: kid, records, first_seq, last_seq, missing (sequence numbers not stored
-        between first and last), contiguous_seq, waiting, problems, last_received_at_us, last_port."""
+        between first and last), contiguous_seq, waiting, problems, last_received_at_us (of those that came from the
+        station and not out of a file, or NULL), last_port."""
         return self._db.execute(
             "SELECT kid, count(*) AS records, min(seq) AS first_seq, max(seq) AS last_seq,"
             " max(seq) - min(seq) + 1 - count(DISTINCT seq) AS missing,"
             " max(CASE WHEN link = 2 THEN seq END) AS contiguous_seq, sum(link < 2) AS waiting,"
-            " count(problem) AS problems, max(received_at_us) AS last_received_at_us,"
+            " count(problem) AS problems,"
+            " max(CASE WHEN port NOT GLOB 'import:*' THEN received_at_us END) AS last_received_at_us,"
             " (SELECT port FROM records p WHERE p.kid = r.kid ORDER BY p.seq DESC LIMIT 1) AS last_port"
             " FROM records r GROUP BY kid ORDER BY kid"
         ).fetchall()
@@ -480,7 +465,7 @@ def _open_writer(path: Path) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False, cached_statements=64)
     try:
-        _prepare(db)
+        tables.prepare(db)
     except BaseException:
         db.close()
         raise
@@ -491,35 +476,11 @@ def _open_writer(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")  # WAL needs it: NORMAL may lose the last commits in a power cut
-    db.execute("PRAGMA cache_size=-65536")  # KiB: holds the pages that INDEX_EACH hashes change
-    db.execute("PRAGMA wal_autocheckpoint=8000")  # pages: 32 MiB
-    if sys.platform == "darwin":
-        db.execute("PRAGMA fullfsync=1")  # fsync on macOS does not reach the medium; F_FULLFSYNC does
-    db.execute("BEGIN IMMEDIATE")
-    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-        for statement in SCHEMA.split(";\n"):
-            if statement.strip():
-                db.execute(statement)
-        db.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-    db.execute("COMMIT")
-    _check_version(db)
-
-
-def _check_version(db: sqlite3.Connection) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
-        raise sqlite3.DatabaseError(f"schema version {version}; this holdfire knows {SCHEMA_VERSION}")
-
-
 def _say(path: Path, error: sqlite3.Error) -> str:
     hint = {
         sqlite3.SQLITE_FULL: "the disk is full: make room, then start again",
         sqlite3.SQLITE_IOERR: "the disk failed to write or read: check it, then start again",
-        sqlite3.SQLITE_CORRUPT: "the file is damaged: keep it, and restore the newest backup of the directory",
+        sqlite3.SQLITE_CORRUPT: f"the file is damaged: {RESTORE}",
         sqlite3.SQLITE_NOTADB: "this is not a Holdfire database",
         sqlite3.SQLITE_BUSY: "another program holds it: end that program, then start again",
         sqlite3.SQLITE_READONLY: "it cannot be written: check its owner and mode",

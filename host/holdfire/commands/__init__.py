@@ -9,6 +9,7 @@ COMMANDS = (
     "refusals",
     "show",
     "export",
+    "import",
     "verify",
     "quiet",
     "forward",
