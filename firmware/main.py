@@ -1,19 +1,61 @@
-"""What the chip runs after boot: the board's description in, a station out."""
+"""What the chip runs after boot: the board's description in, a station out; after three failed starts one in safe mode.
 
-import asyncio
+Whatever is raised ends here: it is remembered for the next start to tell, and the chip is reset.
+"""
+
 import gc
 import sys
+import time
 
+import micropython
+
+import machine
+
+SAFE_AFTER = 3  # failed starts in a row
+
+micropython.kbd_intr(-1)  # a 0x03 in line noise is not Ctrl-C
 # Loading programs leaves as much rubbish as program. Collected early and often, what stays lies close together, and the
 # audio buffers still find room in one piece.
 gc.threshold(4096)
 
-from board import BOARD  # noqa: E402
 
-from holdfire_station.station import Station  # noqa: E402
+def run(crashes: int, why) -> None:
+    """Returns only when a person asked for the prompt."""
+    if crashes >= SAFE_AFTER:
+        from holdfire_station.safe import Station
+    else:
+        from holdfire_station.station import Station
+    import asyncio
 
-station = Station(BOARD)
-del BOARD, sys.modules["board"]  # 3 KB of pins and partitions, in use by now
-gc.collect()
-gc.threshold(16384)
-asyncio.run(station.run())
+    from board import BOARD
+
+    station = Station(BOARD, crashes, why)
+    del BOARD, sys.modules["board"]  # 3 KB of pins and partitions, in use by now
+    gc.collect()
+    gc.threshold(16384)
+    asyncio.run(station.run())
+
+
+def fallen(error) -> None:
+    """Remember the error and reset; where nothing can be remembered, go on in safe mode at once."""
+    sys.print_exception(error)
+    try:
+        overlay.with_module("holdfire_station.crash", "note", error)
+    except BaseException:
+        run(SAFE_AFTER, "%s: %s" % (type(error).__name__, error))
+
+
+try:
+    from holdfire_station import overlay
+
+    run(*overlay.with_module("holdfire_station.crash", "starting"))
+except BaseException as error:
+    try:
+        fallen(error)
+    except BaseException as error:
+        sys.print_exception(error)
+        print("BROKEN: flash this board anew; Ctrl-C within a minute gives MicroPython's prompt")
+        micropython.kbd_intr(3)
+        time.sleep(60)
+    time.sleep(3)  # for the console, and for a cell that a burst of resets would drain
+    machine.reset()

@@ -4,7 +4,9 @@ import gc
 
 from holdfire_protocol import fields
 
-from . import enrolment, identity, overlay, report
+from . import enrolment, health, identity, overlay, report
+
+COLUMNS = 79
 
 
 def run(station, words) -> list:
@@ -14,45 +16,130 @@ def run(station, words) -> list:
             try:
                 return answer(station, words[1:])
             finally:
-                overlay.forget("holdfire_station.report", "holdfire_station.enrolment", "holdfire_protocol.words")
+                overlay.forget(
+                    "holdfire_station.report", "holdfire_station.enrolment", "holdfire_protocol.words",
+                    "holdfire_protocol.enrolment", "holdfire_station.health",
+                )  # fmt: skip
     raise ValueError("%s: no such command; `help` lists them" % words[0][:20])
 
 
 def _help(_, __) -> list:
-    return ["  %-9s %s" % (name, text) for name, text, _ in COMMANDS]
+    return ["  %-11s %s" % (name, text) for name, text, _ in COMMANDS]
 
 
 def _selftest(station, _) -> list:
-    return report.selftest_lines(overlay.with_module("holdfire_station.health", "selftest", station))
+    return report.selftest_lines(health.selftest(station)) + _missing(station)
 
 
 def _status(station, _) -> list:
-    journal = station.journal
-    detector = station.detector
     now_us = station.monotonic.us()
-    battery_mv = station.battery.read_mv()
-    failed = ["%s failed %d times" % item for item in station.failed_tasks.items()]
-    return [
+    lines = [
         "station    boot %d, up %d s, %s" % (
             station.boot, now_us // 1_000_000, "recording" if station.recorder else "NOT ENROLLED"),
         "time       " + report.time_text(station.clock.utc(now_us)),
-        "gnss       %d satellites, %d sentences refused" % (station.gnss.fix.satellites, station.gnss.fix.refused),
-        "microphone floor %s, %d s heard, %d samples lost" % (
-            report.decibels(detector.floor_db10),
-            station.microphone.milliseconds(detector.samples_heard) // 1000,
-            station.microphone.lost_samples),
-        "records    last %d, receipted %d, waiting %d, journal %d permille" % (
-            journal.last_seq, journal.receipted, journal.pending_count, station.journal_permille()),
-        "battery    " + ("unknown" if battery_mv is None else "%d mV" % battery_mv),
-        "case       " + ("OPEN" if station.tamper.open else "closed"),
-        "refused    %d lines or beacons; %d observations not recorded" % (station.all_refused(), station.unrecorded),
-        "tasks      " + (", ".join(failed) or "all well"),
-        "heap       %d bytes free" % gc.mem_free(),
+    ]  # fmt: skip
+    if station.gnss:
+        fix = station.gnss.fix
+        lines.append("gnss       %d satellites, %d sentences refused" % (fix.satellites, fix.refused))
+    if station.detector:
+        lines.append("microphone floor %s, %d s heard, %d samples lost" % (
+            report.decibels(station.detector.floor_db10),
+            station.microphone.milliseconds(station.detector.samples_heard) // 1000,
+            station.microphone.lost_samples))  # fmt: skip
+    if station.journal:
+        lines.append(_records_line(station.journal))
+    battery_mv = station.battery.read_mv() if station.battery else None
+    failed = ["%s failed %d times" % item for item in station.failed_tasks.items()]
+    lines.append("battery    " + ("unknown" if battery_mv is None else "%d mV" % battery_mv))
+    if station.tamper:
+        lines.append("case       " + ("OPEN" if station.tamper.open else "closed"))
+    lines.append("refused    %d lines or beacons; %d observations not recorded" % (
+        health.all_refused(station), station.unrecorded))  # fmt: skip
+    lines.append("tasks      " + (", ".join(failed) or "all well"))
+    lines += _missing(station)
+    lines.append("heap       %d bytes free" % gc.mem_free())
+    return lines
+
+
+def _missing(station) -> list:
+    return [("MISSING    %s: %s" % item)[:COLUMNS] for item in station.missing.items()]
+
+
+def _records_line(journal) -> str:
+    return "records    last %d, receipted %d, waiting %d, journal %d permille" % (
+        journal.last_seq, journal.receipted, journal.pending_count, health.journal_permille(journal))  # fmt: skip
+
+
+def _journal(station, _) -> list:
+    journal = station.journal
+    if not journal:
+        return _missing(station)
+    last = journal.last
+    fewest, most = journal.erase_spread()
+    return [
+        _records_line(journal),
+        "last       " + ("%d bytes" % len(last[1]) if last else "none yet"),
+        "room       %d of %d bytes hold records that wait for a receipt" % (
+            journal.used_bytes, journal.capacity_bytes),
+        "wear       each sector erased %d to %d times" % (fewest, most),
+        "counters   boot %d, last number %d" % (station.boot, station.sequence.value if station.sequence else 0),
     ]  # fmt: skip
 
 
+def _gnss(station, _) -> list:
+    gnss = station.gnss
+    if not gnss:
+        return _missing(station)
+    fix = gnss.fix
+    now_us = station.monotonic.us()
+    position = gnss.position(now_us // 1000)
+    lines = [
+        "time       " + report.time_text(station.clock.utc(now_us)),
+        "crystal    %d ppb slow of GNSS; %d times contradicted" % (station.clock.rate_ppb, station.clock.rejected),
+        "sentences  last time %s, %d refused" % (
+            "none" if fix.utc_s is None else report.utc_text(fix.utc_s * 1_000_000)[:19], fix.refused),
+        "satellites %d" % fix.satellites,
+    ]  # fmt: skip
+    if position is None:
+        return lines + ["position   none; the antenna needs a free sky for a minute or more"]
+    latitude_e7, longitude_e7, height_dm, hdop_x10 = position
+    return lines + ["position   %s %s, %d m, HDOP %d.%d" % (
+        report.degrees(latitude_e7), report.degrees(longitude_e7), height_dm // 10, hdop_x10 // 10, hdop_x10 % 10)]
+
+
+def _mic(station, _) -> list:
+    if not station.detector:
+        return _missing(station)
+    from . import live
+
+    station.live = live.level(station)
+    return ["level above full scale's -100 dB, four times a second; any key ends it"]
+
+
+def _radio(_, __) -> list:
+    return ["this firmware has no radio: records and beacons travel by this cable only"]
+
+
+def _set(station, words) -> list:
+    return overlay.with_module("holdfire_station.settings", "command", station, words)
+
+
+def _reboot(station, _) -> list:
+    station.leaving = "reboot"
+    return ["resets in a second"]
+
+
+def _maintenance(station, words) -> list:
+    if not station.may_maintain:
+        raise ValueError("maintenance: forbidden by this board's file ([console] maintenance = false)")
+    if words != ["prompt"]:
+        raise ValueError("the station goes deaf and its key can be read at the prompt: type `maintenance prompt`")
+    station.leaving = "maintenance"
+    return ["a record says that the prompt was opened; then it opens"]
+
+
 def _last(station, _) -> list:
-    last = station.journal.last
+    last = station.journal.last if station.journal else None
     return report.record_lines(last[1]) if last else ["no record yet"]
 
 
@@ -65,7 +152,7 @@ def _identity(station, _) -> list:
 
 def _enrol(station, words) -> list:
     if len(words) != 3:
-        raise ValueError("enrol takes NETWORK COLLECTOR ENTROPY; `holdfire enrol` on the base laptop sends them")
+        raise ValueError("enrol takes NETWORK COLLECTOR ENTROPY; `holdfire provision` on the laptop sends them")
     network = hex_bytes(words[0], "network", fields.NETWORK_BYTES)
     collector = hex_bytes(words[1], "collector", fields.PUBLIC_KEY_BYTES)
     entropy = hex_bytes(words[2], "entropy", identity.SEED_BYTES)
@@ -77,12 +164,27 @@ def _enrol(station, words) -> list:
     return ["enrolled public=%s kid=%s" % (who.public.hex(), who.kid.hex())]
 
 
+def _enrolment(station, words) -> list:
+    if len(words) != 1:
+        raise ValueError("enrolment takes CHALLENGE; `holdfire provision` on the laptop sends it")
+    challenge = hex_bytes(words[0], "challenge", 16)
+    return overlay.with_module("holdfire_station.statement", "lines", station, challenge)
+
+
 COMMANDS = (
     ("enrol", "NETWORK COLLECTOR ENTROPY (hex): make a key, once", _enrol),
+    ("enrolment", "CHALLENGE (hex): key, chip, board and program, signed", _enrolment),
+    ("gnss", "satellites, position, time", _gnss),
     ("help", "this list", _help),
     ("identity", "key and deployment, for the collector", _identity),
+    ("journal", "records kept, room, wear", _journal),
     ("last", "the last record", _last),
+    ("maintenance", "prompt: stop the station for MicroPython's prompt; recorded", _maintenance),
+    ("mic", "live sound level, until any key", _mic),
+    ("radio", "what the radio does", _radio),
+    ("reboot", "start again", _reboot),
     ("selftest", "what works and what does not", _selftest),
+    ("set", "NAME VALUE: change a setting; alone: show them", _set),
     ("status", "how the station is", _status),
 )
 

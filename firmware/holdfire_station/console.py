@@ -13,6 +13,7 @@ import micropython
 from holdfire_protocol import line
 
 COMMAND_BYTES = 240  # `enrol` with its three values is 165
+ERROR_CHARACTERS = 60
 
 
 class Console:
@@ -23,6 +24,7 @@ class Console:
         self._on_frame = on_frame
         self._reader = line.LineReader()
         self._out = sys.stdout.buffer
+        self.received = 0  # bytes, ever: whoever waits for a key sees it here
         self.refused = 0  # commands; damaged lines are counted by the reader
 
     @property
@@ -45,7 +47,6 @@ class Console:
         reader = asyncio.StreamReader(source)
         poll = select.poll()
         poll.register(source, select.POLLIN)
-        received = bytearray()
         while True:
             # On the chip read(n) waits for n bytes, so one is read for each time the port says it has one.
             byte = await reader.read(1)
@@ -58,6 +59,7 @@ class Console:
                 if not byte:
                     break
                 received.extend(byte)
+            self.received += len(received)
             for kind, content in self._reader.feed(bytes(received)):
                 if kind == line.FRAME:
                     self._on_frame(content)
@@ -76,6 +78,11 @@ class Console:
         except ValueError as error:
             self.refused += 1
             self.say("error: %s" % error)
+
+
+def error_text(error) -> str:
+    """An exception in a few printable characters."""
+    return printable(("%s: %s" % (type(error).__name__, error)).encode())[:ERROR_CHARACTERS]
 
 
 def printable(content: bytes) -> str:

@@ -1,15 +1,16 @@
 """The GNSS receiver: NMEA on a UART and a pulse on a pin, to the clock."""
 
-import asyncio
 import time
 
 from machine import UART, Pin
 
 from .nmea import Fix
 
+READ_BYTES = 128
+
 
 class Gnss:
-    """`run` feeds the clock for ever. `fix` is what the receiver last said."""
+    """Call `poll` at least five times a second: it feeds the clock. `fix` is what the receiver last said."""
 
     def __init__(self, settings: dict, monotonic, clock):
         self._uart = UART(
@@ -27,13 +28,14 @@ class Gnss:
         pps = Pin(settings["pps_pin"], Pin.IN)
         pps.irq(self._pulse, Pin.IRQ_RISING)
 
-    async def run(self) -> None:
-        """Read sentences until cancelled."""
-        reader = asyncio.StreamReader(self._uart)
-        while True:
-            data = await reader.read(128)
+    def poll(self) -> None:
+        """Take what has come."""
+        while self._uart.any():
+            data = self._uart.read(READ_BYTES)
+            if not data:
+                return
             now_us = self._monotonic.us()
-            if data and self.fix.feed(data):
+            if self.fix.feed(data):
                 self._fix_ms = now_us // 1000
                 pulse_ticks_us, self._pulse_ticks_us = self._pulse_ticks_us, None
                 if pulse_ticks_us is not None:

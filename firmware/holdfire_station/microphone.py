@@ -9,7 +9,7 @@ import asyncio
 
 from machine import I2S, Pin
 
-BLOCK_SAMPLES = 512  # 32 ms at 16 kHz
+BLOCK_SAMPLES = 256  # 16 ms at 16 kHz, and one buffer of the DMA
 SLOT_BYTES = 4  # 24-bit samples, left-justified in 32-bit slots
 RING_FRAME_BYTES = 8  # the driver's ring holds left and right slots, whichever is wanted
 
@@ -35,7 +35,7 @@ class Microphone:
             rate=self._rate_hz,
             ibuf=settings["dma_bytes"],
         )
-        self._buffer = memoryview(bytearray(BLOCK_SAMPLES * SLOT_BYTES))
+        self.newest = memoryview(bytearray(BLOCK_SAMPLES * SLOT_BYTES))  # the block read last, or being read
         self.blocks = 0
         self._samples = 0
         self._base_us: int | None = None  # monotonic time of sample 0, were none ever lost
@@ -47,11 +47,11 @@ class Microphone:
         reader = asyncio.StreamReader(self._i2s)
         while True:
             filled = 0
-            while filled < len(self._buffer):
-                filled += await reader.readinto(self._buffer[filled:]) or 0
+            while filled < len(self.newest):
+                filled += await reader.readinto(self.newest[filled:]) or 0
             self._samples += BLOCK_SAMPLES
             self._note_arrival(self._monotonic.us())
-            waiting = self._detector.feed(self._buffer, BLOCK_SAMPLES)
+            waiting = self._detector.feed(self.newest, BLOCK_SAMPLES)
             self.blocks += 1
             while waiting:
                 self._on_impulse(self._detector.take())

@@ -37,6 +37,11 @@ def decibels(db10: int) -> str:
     return "%s%d.%d dB" % ("-" if db10 < 0 else "", abs(db10) // 10, abs(db10) % 10)
 
 
+def degrees(e7: int) -> str:
+    """1e-7 degrees as degrees."""
+    return "%s%d.%07d" % ("-" if e7 < 0 else "", abs(e7) // 10_000_000, abs(e7) % 10_000_000)
+
+
 def selftest_lines(failed: int) -> list:
     """One line a failed test, or one that says all is well."""
     lines = ["FAIL %s" % name for bit, name in enumerate(words.SELFTEST_NAMES) if failed >> bit & 1]

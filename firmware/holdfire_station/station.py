@@ -1,7 +1,7 @@
 """The station: puts sensors, clock, recorder and console together and keeps them running.
 
-Each task runs under `_keep`: an exception in one is told, counted, and never stops the others. The watchdog is fed only
-while the sound is being analysed and the main loop turns, so a hang ends in a reset whose cause is in the next record.
+An exception in one part or task is told, counted, and never stops the others. The watchdog is fed only while the sound
+is being analysed and the main loop turns, so a hang ends in a reset whose cause is in the next record.
 """
 
 import asyncio
@@ -10,123 +10,178 @@ import sys
 import time
 
 import machine
-from esp32 import Partition
-from holdfire_protocol import fields, frame
+from holdfire_protocol import fields
 
-from . import crypto, identity, overlay
-from .beacon import BeaconError, BeaconReader
+from . import overlay
 from .clock import Clock, Monotonic
-from .console import Console
-from .counters import Counter
-from .gnss import Gnss
-from .journal import Journal, JournalFull
-from .microphone import Microphone
-from .outbox import Outbox
+from .console import Console, error_text
+from .journal import JournalFull
 from .recorder import Recorder
-from .sensing import acoustic, tamper
-from .sensing.power import Battery
+
+TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for true
+if TYPE_CHECKING:
+    from typing import Any
 
 STATUS_INTERVAL_S = 600
-WATCHDOG_MS = 30_000
+SETTLE_MS = 2000  # so that the first status says something of the microphone
 STALLED_MS = 10_000  # no sound analysed for so long: the watchdog goes hungry
+SETTLED_MS = 180_000  # a start that came so far is a good one
 FULL_SCALE = 1 << 23
 OBSERVATIONS_WAITING = 32
 TAMPER_WAITING = 6  # of them
-BEACONS_WAITING = 4
 JOURNAL_FULL_RETRY_MS = 10_000
-IMPULSES_POOLED = 4  # taken after every block of 32 ms, and no two begin within 60 ms: two can wait
 OBSERVATIONS_A_RECORD = 12  # so many impulses always fit a record
-SEQUENCE_SECTOR = 0  # in partition "counters"
-BOOT_SECTOR = 2
+TURN_MS = 50  # of the main loop
+TURNS_A_SECOND = 20
 
 
 class Station:
-    """`run` never returns. `board` is the rendered board file."""
+    """`run` ends only for `maintenance`. `board` is the rendered board file; `why` tells how the last start ended."""
 
-    def __init__(self, board: dict):
-        self.reset_cause = min(machine.reset_cause(), fields.RESET_SOFT)
-        self.interval_s = board.get("status_interval_s", STATUS_INTERVAL_S)
-        self.firmware = overlay.with_module("holdfire_station.digest", "of_programs")
+    WATCHDOG_MS = 30_000
+
+    def __init__(self, board: dict, crashes: int = 0, why: str | None = None):
+        self.console = Console(self._on_command, self._on_frame)
         self.monotonic = Monotonic(time)
         self.clock = Clock()
-        counters = Partition.find(Partition.TYPE_DATA, label="counters")[0]
-        self.boot = Counter(counters, BOOT_SECTOR).next()
-        self.sequence = Counter(counters, SEQUENCE_SECTOR)
-        self.journal = Journal(Partition.find(Partition.TYPE_DATA, label="journal")[0])
-        self.journal.recover()
-        self._outbox = Outbox(self.journal)
-        self.console = Console(self._on_command, self._on_frame)
-        self.detector = acoustic.Detector(board["microphone"]["sample_rate_hz"], pool=IMPULSES_POOLED)
-        self.microphone = Microphone(board["microphone"], self.monotonic, self.detector, self._on_impulse)
-        self.gnss = Gnss(board["gnss"], self.monotonic, self.clock)
-        self.tamper = tamper.Tamper(board["tamper"], self._on_tamper)
-        self.battery = Battery(board["battery"])
-        self.recorder: Recorder | None = None  # until enrolled
-        self._beacons: BeaconReader | None = None
-        self.identity_fault: str | None = None
-        self._observations: list = []
-        self._observed = asyncio.Event()
-        self._to_send = asyncio.Event()
-        self._new_beacons: list[tuple[bytes, int]] = []  # not yet read, and when they came
-        self._beacon_came = asyncio.Event()
+        self.reset_cause = min(machine.reset_cause(), fields.RESET_SOFT)
+        self.interval_s = board.get("status_interval_s", STATUS_INTERVAL_S)
+        self.missing: dict[str, str] = {}  # part: why
+        self.fault = why  # since the last status record
+        self.failing = False  # likewise
         self.failed_tasks: dict[str, int] = {}  # since boot, for the console
-        self.failing = False  # since the last status record
-        self._refused = 0
+        self.firmware = bytes(8)
+        self.boot = 1
+        # Parts: None where missing
+        self.watchdog: Any = None
+        self.sequence: Any = None
+        self.journal: Any = None
+        self.uplink: Any = None
+        self.identity: Any = None
+        self.recorder: Any = None
+        self.microphone: Any = None
+        self.detector: Any = None
+        self.gnss: Any = None
+        self.tamper: Any = None
+        self.battery: Any = None
+        self.identity_fault: str | None = None
+        self.live: Any = None  # what a person watches on the console: called four times a second
+        self.may_maintain = board["console"].get("maintenance", True)
+        self.leaving = ""  # "reboot" or "maintenance" when asked for
+        self._unsettled = crashes > 0 or why is not None
+        self._observations: list = []
+        self._to_record = asyncio.Event()
+        self._blocks, self._heard_ms = 0, 0
         self.impulses = 0
         self.unrecorded = self.unrecorded_before = 0  # observations that no record holds
         self.heard_before = 0  # samples, before the last status record
         self.lost_before = 0
+        overlay.with_module("holdfire_station.startup", "assemble", self, board)
+
+    def lacks(self, part: str, error) -> None:
+        """A part cannot be had. It is told here and in every status record."""
+        self.missing[part] = why = error_text(error)
+        self.console.say("MISSING %s: %s" % (part, why))
 
     async def run(self) -> None:
         """Sense, record and send until the power goes."""
         self.console.say("Holdfire station, boot %d, firmware %s; type help" % (self.boot, self.firmware.hex()))
-        try:
-            identity.mount(Partition.find(Partition.TYPE_DATA, label="keys")[0])
-            self.begin(identity.load())
-        except identity.IdentityError as error:
-            self.identity_fault = str(error)
         if self.recorder is None:
             self.console.say(self.identity_fault or "not enrolled: nothing is recorded until `holdfire enrol` runs")
-        for name, task in (
-            ("sound", self.microphone.run),
-            ("gnss", self.gnss.run),
-            ("tamper", self.tamper.run),
-            ("console", self.console.run),
-            ("observations", self._record_observations),
-            ("status", self._record_status),
-            ("sending", self._send),
-            ("beacons", self._read_beacons),
-            ("upkeep", self._maintain),
-        ):
-            asyncio.create_task(self._keep(name, task))
-        await self._feed_watchdog()
+        self._start()
+        turn = 0
+        while not self.leaving:
+            await asyncio.sleep_ms(TURN_MS)
+            turn = (turn + 1) % (5 * TURNS_A_SECOND)
+            try:
+                self._turn(turn)
+            except Exception as error:
+                self._failed("main", error)
+                await asyncio.sleep_ms(1000)
+        await self._leave()
 
     def begin(self, who) -> None:
         """Start recording as `who`; None: not enrolled."""
-        if who is None:
+        if who is None or self.journal is None or self.sequence is None:
             return
         self.identity = who
         self.recorder = Recorder(who, self.journal, self.sequence, self.boot, self.monotonic, self.clock)
-        self._beacons = BeaconReader(who, self.journal, lambda: self.recorder.first_seq)
+        self.uplink.begin(who, lambda: self.recorder.first_seq)
+
+    def _start(self) -> None:
+        for name, part in (("sound", self.microphone), ("console", self.console), ("sending", self.uplink)):
+            if part is not None:
+                asyncio.create_task(self._keep(name, part.run))
+        asyncio.create_task(self._keep("recording", self._record_all))
 
     async def _keep(self, name: str, task) -> None:
         while True:
             try:
                 await task()
             except Exception as error:  # whatever it is: the other tasks go on, and this one gets another chance
-                self._failed(name)
-                self.console.say("task %s failed, starts again: %s: %s" % (name, type(error).__name__, error))
-                sys.print_exception(error)
-                gc.collect()
+                self._failed(name, error)
             await asyncio.sleep_ms(1000)
 
-    def _failed(self, name: str) -> None:
+    def _failed(self, name: str, error) -> None:
         self.failed_tasks[name] = self.failed_tasks.get(name, 0) + 1
         self.failing = True
+        sys.print_exception(error)
+        gc.collect()
+        self.fault = "%s: %s" % (name, error_text(error))
+        self.console.say("FAILED, goes on: " + self.fault)
+
+    # The main loop
+
+    def _turn(self, turn: int) -> None:
+        if self.tamper is not None:
+            self.tamper.poll()
+        if self.gnss is not None:
+            self.gnss.poll()
+        if self.live is not None and turn % (TURNS_A_SECOND // 4) == 0:
+            self.live()
+        if turn % TURNS_A_SECOND:
+            return
+        if self.watchdog is not None and self._hears(self.monotonic.ms()):
+            self.watchdog.feed()
+        self._to_record.set()  # something may have become due
+        if self.uplink is not None:
+            self.uplink.wake.set()
+        if self._unsettled and self.monotonic.ms() > SETTLED_MS:
+            self._unsettled = False
+            overlay.with_module("holdfire_station.crash", "settled")
+        if turn == 0:
+            # One sector a turn: an erase stalls the chip for 45 ms, which the microphone's ring bridges.
+            if self.journal is not None and not self.journal.maintain() and self.sequence is not None:
+                self.sequence.maintain()
+            gc.collect()
+
+    def _hears(self, now_ms: int) -> bool:
+        """Whether sound is being analysed. A microphone that never gave any is missing, and no reset would mend it."""
+        microphone = self.microphone
+        if microphone is None:
+            return True
+        if microphone.blocks != self._blocks:
+            self._blocks, self._heard_ms = microphone.blocks, now_ms
+            self.missing.pop("microphone", None)
+        if now_ms - self._heard_ms < STALLED_MS:
+            return True
+        if self._blocks:
+            return False
+        if "microphone" not in self.missing:
+            self.lacks("microphone", OSError("no samples come"))
+        return True
+
+    async def _leave(self) -> None:
+        """As asked on the console."""
+        if self.leaving == "maintenance":
+            await self._record_status(fields.SELFTEST_MAINTENANCE)
+        await asyncio.sleep_ms(1000)  # let the console's bytes out
+        overlay.with_module("holdfire_station.leaving", self.leaving, self)
 
     # Sensing
 
-    def _on_impulse(self, impulse) -> None:
+    def on_impulse(self, impulse) -> None:
+        """The detector found one."""
         self.impulses += 1
         self._observe({
             "kind": fields.KIND_IMPULSE,
@@ -142,14 +197,15 @@ class Station:
             "clipped": min(impulse.clipped, fields.U16),
         })  # fmt: skip
 
-    def _on_tamper(self, is_open: bool) -> None:
+    def on_tamper(self, is_open: bool, late_us: int) -> None:
+        """The case was opened or closed, at most `late_us` ago."""
         if sum([o["kind"] == fields.KIND_TAMPER for o in self._observations]) >= TAMPER_WAITING:
             self.unrecorded += 1  # a chattering switch must not keep shots out of the queue
             return
         self._observe({
             "kind": fields.KIND_TAMPER,
-            "at_us": self.monotonic.us() - tamper.uncertainty_us() // 2,
-            "onset_uncertainty_us": tamper.uncertainty_us() // 2,
+            "at_us": self.monotonic.us() - late_us // 2,
+            "onset_uncertainty_us": late_us // 2,
             "open": 1 if is_open else 0,
         })  # fmt: skip
 
@@ -158,50 +214,57 @@ class Station:
             self.unrecorded += 1  # impulses are still counted in the next status record
             return
         self._observations.append(observation)
-        self._observed.set()
+        self._to_record.set()
 
     # Recording
 
-    async def _record_observations(self) -> None:
-        while True:
-            await self._observed.wait()
-            self._observed.clear()
-            while self._observations:
-                batch = self._observations[:OBSERVATIONS_A_RECORD]
-                try:
-                    await self._record(batch, None, True)
-                    del self._observations[: len(batch)]
-                except JournalFull:  # they wait here; what no longer fits is counted
-                    await asyncio.sleep_ms(JOURNAL_FULL_RETRY_MS)
-
-    async def _record_status(self) -> None:
+    async def _record_all(self) -> None:
         while self.recorder is None:
             await asyncio.sleep_ms(500)
-        await asyncio.sleep_ms(2000)  # let the microphone settle, so that the first status says something of it
+        while not self._observations and self.monotonic.ms() < SETTLE_MS:
+            await asyncio.sleep_ms(TURN_MS)
+        # The first record of a boot is a status record: whatever comes after it, how the boot came about is known.
+        due_ms, retry_ms, dated = 0, 0, True
         while True:
-            dated = self._knows_time()
-            due_ms = self.monotonic.ms() + self.interval_s * 1000
-            impulses, heard, lost = self.impulses, self.detector.samples_heard, self.microphone.lost_samples
-            unrecorded = self.unrecorded
-            try:
-                kept = await self._record(None, overlay.with_module("holdfire_station.health", "status", self), False)
-            except JournalFull:
-                kept = False
-            if kept:  # only now: what a status record says is counted from the last one that was kept
-                self.impulses -= impulses
-                self.heard_before, self.lost_before, self.unrecorded_before = heard, lost, unrecorded
-                self.failing = False
-                self.detector.reset_statistics()
-            # Once time is known, say so at once: with its uptime this record dates those made before it in this boot.
-            while self.monotonic.ms() < due_ms and (dated or not self._knows_time()):
-                await asyncio.sleep_ms(1000)
+            now_ms = self.monotonic.ms()
+            knows_time = self.clock.utc(now_ms * 1000)[0] != fields.TIME_NONE
+            # Once time is known, say so at once: with its uptime that record dates those made before it in this boot.
+            if now_ms >= due_ms or knows_time and not dated:
+                dated, due_ms = knows_time, now_ms + self.interval_s * 1000
+                await self._record_status()
+            elif self._observations and now_ms >= retry_ms:
+                if not await self._record_observations():
+                    retry_ms = self.monotonic.ms() + JOURNAL_FULL_RETRY_MS
+            else:
+                await self._to_record.wait()
+                self._to_record.clear()
 
-    def _knows_time(self) -> bool:
-        return self.clock.utc(self.monotonic.us())[0] != fields.TIME_NONE
+    async def _record_observations(self) -> bool:
+        """False when the journal is full: they wait; what no longer fits is counted."""
+        batch = self._observations[:OBSERVATIONS_A_RECORD]
+        try:
+            await self._record(batch, None, True)
+        except JournalFull:
+            return False
+        del self._observations[: len(batch)]
+        return True
+
+    async def _record_status(self, also: int = 0) -> None:
+        """`also` are self-test bits that only the caller knows of; such a record is kept like an alert."""
+        if self.recorder is None:
+            return
+        try:
+            status, kept = overlay.with_module("holdfire_station.health", "status", self, also)
+            # The first of a boot is kept like an alert, too: it says why there was a reset.
+            if await self._record(None, status, also != 0 or self.recorder.first_seq is None):
+                kept()  # only now: what a status record says is counted from the last one that was kept
+        except JournalFull:
+            pass
+        except Exception as error:  # no status is no reason to keep observations back
+            self._failed("status", error)
 
     async def _record(self, observations, status, alert: bool) -> bool:
         """Make a record and have it sent; False when that failed, which is told and counted. Raises JournalFull."""
-        assert self.recorder is not None
         try:
             seq = await self.recorder.record(observations, status, alert)
         except JournalFull as error:
@@ -209,100 +272,17 @@ class Station:
             raise
         except Exception as error:  # worn flash, a fault of ours: told, counted, and the next is tried
             self.unrecorded += len(observations or ())
-            self._failed("recording")
-            self.console.say("NOT RECORDED: %s: %s" % (type(error).__name__, error))
+            self._failed("NOT RECORDED", error)
             return False
-        self._outbox.made(seq, self.monotonic.ms())
-        self._to_send.set()
+        self.uplink.made(seq)
         self.console.say("record %d: %s" % (seq, _summary(observations, status)))
         return True
 
-    def journal_permille(self) -> int:
-        return min(self.journal.used_bytes * 1000 // self.journal.capacity_bytes, 1000)
-
-    def all_refused(self) -> int:
-        return self._refused + self.console.refused + self.console.damaged
-
-    # Sending and being answered
-
-    async def _send(self) -> None:
-        while True:
-            self._to_send.clear()
-            seq, wait_ms = self._outbox.next(self.monotonic.ms()) if self._beacons else (None, 1000)
-            if seq is None:
-                try:
-                    await asyncio.wait_for_ms(self._to_send.wait(), wait_ms)
-                except asyncio.TimeoutError:
-                    pass
-                continue
-            message = self.journal.read(seq)
-            if message is not None and self._beacons:
-                self._beacons.sent(seq, self.monotonic.us())
-                self.console.send(frame.encode(fields.FRAME_RECORD, self.identity.network, message))
-            await asyncio.sleep_ms(0)
+    # The console
 
     def _on_frame(self, data: bytes) -> None:
-        if self.recorder is None:
-            return
-        try:
-            kind, body = frame.decode(data, self.identity.network)
-        except frame.FrameError as error:
-            self._refuse(str(error))
-            return
-        if kind == fields.FRAME_BEACON:
-            if len(self._new_beacons) == BEACONS_WAITING:
-                self._new_beacons.pop(0)  # it is repeated every few seconds
-            self._new_beacons.append((body, self.monotonic.us()))
-            self._beacon_came.set()
-
-    async def _read_beacons(self) -> None:
-        while True:
-            await self._beacon_came.wait()
-            self._beacon_came.clear()
-            while self._new_beacons and self._beacons is not None:
-                async with crypto.at_work:  # or it would need buffers beside those of a signature being made
-                    self._read_beacon(*self._new_beacons.pop(0))
-                await asyncio.sleep_ms(0)
-
-    def _read_beacon(self, message: bytes, came_us: int) -> None:
-        assert self._beacons is not None
-        try:
-            seq, sent_us, (_, utc_us, uncertainty_us) = self._beacons.read(message)
-        except BeaconError as error:
-            self._refuse("beacon refused: %s" % error)
-            return
-        if sent_us is not None:
-            self.clock.on_beacon(utc_us, uncertainty_us, sent_us, came_us)
-        if seq is not None:
-            self.journal.receipt(seq)
-            self.console.say("receipt: the base holds record %d and all before it" % seq)
-        self._outbox.heard(self.monotonic.ms())
-        self._to_send.set()
-
-    def _refuse(self, reason: str) -> None:
-        self._refused += 1
-        self.console.say(reason[:79])
-
-    # Upkeep
-
-    async def _maintain(self) -> None:
-        while True:
-            await asyncio.sleep_ms(5000)
-            # One sector a turn: an erase stalls the chip for 45 ms, which the microphone's ring bridges.
-            if not self.journal.maintain():
-                self.sequence.maintain()
-            gc.collect()
-
-    async def _feed_watchdog(self) -> None:
-        watchdog = machine.WDT(timeout=WATCHDOG_MS)
-        blocks, since_ms = -1, self.monotonic.ms()
-        while True:
-            now_ms = self.monotonic.ms()
-            if self.microphone.blocks != blocks:
-                blocks, since_ms = self.microphone.blocks, now_ms
-            if now_ms - since_ms < STALLED_MS:
-                watchdog.feed()
-            await asyncio.sleep_ms(1000)
+        if self.uplink is not None:
+            self.uplink.on_frame(data)
 
     def _on_command(self, words) -> list:
         return overlay.with_module("holdfire_station.commands", "run", self, words)

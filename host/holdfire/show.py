@@ -58,6 +58,15 @@ def headline(named: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
+def restart_words(seq: int, why: int) -> str:
+    """A declared restart as a sentence."""
+    if why == fields.RESTART_JOURNAL_LOST:
+        return f"lost its journal before record {seq}, where its chain begins anew"
+    if why == fields.RESTART_UNCLEAN:
+        return f"gave up numbers, or lost its newest records, in a power cut before record {seq}"
+    return f"record {seq}: {words.RESTARTS[why]}"
+
+
 def kinds(named: dict[str, Any]) -> list[str]:
     """What a record carries, of: impulse, tamper, status, restart."""
     found = [
@@ -210,6 +219,9 @@ def _status(status: dict[str, Any]) -> Section:
     if "unrecorded" in status:
         text = f"{status['unrecorded']} observations that no record holds: the journal or the queue was full"
         section.add("unrecorded", text, WARN)
+    if "fault" in status:
+        text = "".join(char if char.isprintable() else "?" for char in status["fault"].decode("ascii", "replace"))
+        section.add("fault", text, BAD)
     section.add("firmware", f"{status['firmware'].hex()} (first bytes of SHA-256 over its program)")
     return section
 

@@ -73,6 +73,11 @@ SELFTEST_TAMPER = 16
 SELFTEST_BATTERY = 32
 SELFTEST_JOURNAL = 64
 SELFTEST_TASK = 128
+SELFTEST_PART = 256
+SELFTEST_SAFE = 512
+SELFTEST_MAINTENANCE = 1024
+
+FAULT_BYTES = 64  # printable ASCII
 
 
 class Shape:
@@ -131,7 +136,7 @@ STATUS = Shape("status", (
     (4, "heard_ms", UINT, 0, U32, True, None),  # sound analysed since the last status record
     (5, "lost_ms", UINT, 0, U32, True, None),  # sound missed since then
     (6, "impulses", UINT, 0, U16, True, None),  # impulsive sounds detected since then
-    (7, "floor_db10", INT, -2000, 0, True, None),  # noise floor now
+    (7, "floor_db10", INT, -2000, 0, True, None),  # noise floor now; -2000 without a microphone, as the next two
     (8, "floor_min_db10", INT, -2000, 0, True, None),  # lowest since the last status record
     (9, "floor_max_db10", INT, -2000, 0, True, None),  # highest since then
     (10, "battery_mv", UINT, 0, U16, False, None),  # absent when it cannot be measured
@@ -143,6 +148,7 @@ STATUS = Shape("status", (
     (16, "heap_free", UINT, 0, U32, True, None),  # bytes, after a collection
     (17, "refused", UINT, 0, U32, True, None),  # damaged or refused lines and beacons since boot
     (18, "unrecorded", UINT, 1, U32, False, None),  # observations since the last status record that no record holds
+    (19, "fault", BYTES, 1, FAULT_BYTES, False, None),  # what failed or is missing, in ASCII, for people
 ))
 
 RECORD = Shape("record", (

@@ -12,4 +12,7 @@ SELFTEST_NAMES = (
     "battery low",
     "journal nearly full",
     "a task failed",
+    "a part is missing",
+    "safe mode: not listening",
+    "stopped for maintenance: the key could be read",
 )

@@ -1,0 +1,73 @@
+"""What is remembered of starts that failed: how many in a row, and why the last one. In memory only while it is used.
+
+Kept in the chip's NVS, which survives every reset and power cut, and is written only after a failure: a station that
+runs well never touches it. A start is counted when it follows a reset that was not a power-on (the watchdog, a fault in
+C code, our own reset after an exception), or when an exception was noted. A mere power cut is no failure and begins
+anew: a cable that is plugged and unplugged must not end in a station that does not listen. A brown-out counts, for the
+chip reports it as a watchdog's reset.
+"""
+
+import machine
+from esp32 import NVS
+
+LIMIT = 3  # starts that failed in a row: the next is one in safe mode
+WHY_BYTES = 64
+_SPACE = "holdfire"
+_COUNT = "crashes"
+_WHY = "why"
+
+
+def starting():
+    """(starts in a row that failed until now, why the last one did or None). Call once a boot."""
+    nvs = NVS(_SPACE)
+    crashes, why = _count(nvs), _why(nvs)
+    before = crashes
+    if why is None and machine.reset_cause() == machine.PWRON_RESET:
+        crashes = 0
+    elif crashes < LIMIT:
+        crashes += 1
+    if crashes != before:
+        nvs.set_i32(_COUNT, crashes)
+        nvs.commit()
+    return crashes, why
+
+
+def note(error) -> None:
+    """This start failed by an exception: remember it, for the next one to tell."""
+    nvs = NVS(_SPACE)
+    nvs.set_blob(_WHY, ("%s: %s" % (type(error).__name__, error)).encode()[:WHY_BYTES])
+    nvs.commit()
+
+
+def settled() -> None:
+    """This start is a good one."""
+    _restart_from(0)
+
+
+def try_again() -> None:
+    """The next start is an ordinary one, and should it fail, the one after is in safe mode again."""
+    _restart_from(LIMIT - 2)
+
+
+def _restart_from(crashes: int) -> None:
+    nvs = NVS(_SPACE)
+    nvs.set_i32(_COUNT, crashes)
+    if _why(nvs) is not None:
+        nvs.erase_key(_WHY)
+    nvs.commit()
+
+
+def _count(nvs) -> int:
+    try:
+        return nvs.get_i32(_COUNT)
+    except OSError:
+        return 0
+
+
+def _why(nvs):
+    kept = bytearray(WHY_BYTES)
+    try:
+        length = nvs.get_blob(_WHY, kept)
+    except OSError:
+        return None
+    return "".join([chr(byte) for byte in kept[:length] if 32 <= byte < 127])

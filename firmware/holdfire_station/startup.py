@@ -1,0 +1,141 @@
+"""Puts a station together at power-on. In memory only then.
+
+Each part is made alone: one that is missing, worn or broken is named in `station.missing`, on the console and in the
+status records, and the others go on. Without a part the station has None in its place.
+"""
+
+import gc
+
+import machine
+from esp32 import Partition
+from holdfire_protocol import fields, record
+
+from . import overlay
+
+SEQUENCE_SECTOR = 0  # in partition "counters"
+BOOT_SECTOR = 2
+IMPULSES_POOLED = 3  # taken after every block of 16 ms, and no two begin within 60 ms: one can wait
+FASTEST_HZ = (240_000_000, 160_000_000)  # the C3 stops at 160 MHz
+
+
+def assemble(station, board: dict) -> None:
+    """Make every part that can be made."""
+    for name, make in PARTS:
+        try:
+            make(station, board)
+        except Exception as error:
+            station.lacks(name, error)
+        gc.collect()
+
+
+def _watchdog(station, _) -> None:
+    station.watchdog = machine.WDT(timeout=station.WATCHDOG_MS)
+
+
+def _speed(_, __) -> None:
+    for hz in FASTEST_HZ:
+        try:
+            machine.freq(hz)
+            return
+        except ValueError:
+            pass
+    raise ValueError("runs at %d MHz only" % (machine.freq() // 1_000_000))
+
+
+def _programs(station, _) -> None:
+    station.firmware = overlay.with_module("holdfire_station.digest", "of_programs")
+
+
+def _journal(station, _) -> None:
+    from .journal import Journal
+    from .uplink import Uplink
+
+    journal = Journal(partition("journal"))
+    journal.recover()
+    station.journal = journal
+    station.uplink = Uplink(station.console, journal, station.monotonic, station.clock)
+
+
+def _sequence(station, _) -> None:
+    from .counters import Counter
+
+    station.sequence = Counter(partition("counters"), SEQUENCE_SECTOR)
+
+
+def _boots(station, _) -> None:
+    from .counters import Counter
+
+    try:
+        station.boot = Counter(partition("counters"), BOOT_SECTOR).next()
+    except Exception:  # the newest record knows how many there were
+        last = station.journal.last if station.journal else None
+        payload = last[1][: -fields.SIGNATURE_BYTES] if last else b""
+        station.boot = record.decode_record(payload)["boot"] + 1 if last else 1
+        raise
+
+
+def _microphone(station, board) -> None:
+    from .microphone import Microphone
+    from .sensing import acoustic
+
+    detector = acoustic.Detector(board["microphone"]["sample_rate_hz"], pool=IMPULSES_POOLED)
+    station.microphone = Microphone(board["microphone"], station.monotonic, detector, station.on_impulse)
+    station.detector = detector
+
+
+def _gnss(station, board) -> None:
+    from .gnss import Gnss
+
+    station.gnss = Gnss(board["gnss"], station.monotonic, station.clock)
+
+
+def _tamper(station, board) -> None:
+    from .sensing.tamper import Tamper
+
+    station.tamper = Tamper(board["tamper"], station.on_tamper)
+
+
+def _battery(station, board) -> None:
+    from .sensing.power import Battery
+
+    station.battery = Battery(board["battery"])
+    if station.battery.read_mv() is None:
+        raise OSError("the converter does not answer")
+
+
+def _identity(station, _) -> None:
+    from . import identity
+
+    try:
+        identity.mount(partition("keys"))
+        station.begin(identity.load())
+    except identity.IdentityError as error:
+        station.identity_fault = str(error)
+
+
+def _settings(station, _) -> None:
+    overlay.with_module("holdfire_station.settings", "apply", station)
+
+
+PARTS = (
+    ("watchdog", _watchdog),
+    ("clock speed", _speed),
+    ("program digest", _programs),
+    ("journal", _journal),
+    ("sequence counter", _sequence),
+    ("boot counter", _boots),
+    ("microphone", _microphone),
+    ("gnss", _gnss),
+    ("tamper switch", _tamper),
+    ("battery", _battery),
+    ("keys", _identity),
+    ("settings", _settings),
+)
+
+
+def partition(label: str):
+    """The data partition of that name. Raises OSError."""
+    found = Partition.find(Partition.TYPE_DATA, label=label)
+    if not found:
+        raise OSError("no partition %s: flash this board anew" % label)
+    return found[0]
