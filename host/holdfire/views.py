@@ -9,7 +9,7 @@ from holdfire_protocol import cbor, cose, fields, record
 
 from . import show, times
 from .registry import Registry, Station
-from .store import CONTIGUOUS, LINKS, Reader
+from .store import BROKEN, CONTIGUOUS, IMPORT_PORT, LINKS, PENDING, Reader
 
 OVERDUE_GRACE_S = 30  # a status record may wait behind alerts on a slow radio, and clocks differ
 _FOLLOWERS_WITHIN = 1000  # numbers: a restart skips a few, never this many
@@ -25,18 +25,23 @@ class StationView:
     waiting: int = 0
     records: int = 0
     boot: int = 0
-    received_at_us: int = 0
+    received_at_us: int = 0  # from the station itself; 0 when all that is stored came out of files
     missing: list[tuple[int, int]] = field(default_factory=list)
     status: dict[str, Any] | None = None
-    status_received_at_us: int = 0
+    status_at_us: int = 0  # when it was received; when it says it was made, where it came out of a file; 0: not known
     time: tuple[int, int, int] | None = None
     refusals: dict[str, int] = field(default_factory=dict)
+    restarts: list[tuple[int, int]] = field(default_factory=list)  # (number, why), but for the first record
+    used_twice: list[int] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
+    taken_up: list[sqlite3.Row] = field(default_factory=list)
+    first_waiting: int = 0  # the first record that waits for one not stored
 
     def overdue_s(self, now_us: int) -> int:
         """Seconds by which the next status record is late, by the station's own word; 0 when it is not."""
-        if self.status is None:
+        if self.status is None or not self.status_at_us:
             return 0
-        late = (now_us - self.status_received_at_us) // 1_000_000 - self.status["interval_s"]
+        late = (now_us - self.status_at_us) // 1_000_000 - self.status["interval_s"]
         return late if late > OVERDUE_GRACE_S else 0
 
 
@@ -56,14 +61,19 @@ class View(Reader):
                 view.contiguous_seq = row["contiguous_seq"] or 0
                 view.waiting = row["waiting"]
                 view.records = row["records"]
-                view.received_at_us = row["last_received_at_us"]
+                view.received_at_us = row["last_received_at_us"] or 0
                 view.missing = self.missing(station.kid)
                 newest = self.record_at(station.kid, view.last_seq)[0]
                 view.boot, view.time = newest["boot"], time_of(newest)
                 status_row = self.latest_status(station.kid)
                 if status_row is not None:
                     view.status = named_of(status_row["message"]).get("status")
-                    view.status_received_at_us = status_row["received_at_us"]
+                    imported = status_row["port"].startswith(IMPORT_PORT)
+                    view.status_at_us = status_row["utc_us" if imported else "received_at_us"]
+                view.restarts = self.restarts(station.kid)
+                view.used_twice, view.broken = self.contradictions(station.kid)
+                view.taken_up = self.taken_up(station.kid)
+                view.first_waiting = self.first_waiting(station.kid)
             found.append(view)
         return found
 
@@ -76,11 +86,42 @@ class View(Reader):
             (row[0], row[1])
             for row in self._db.execute(
                 "SELECT before + 1, seq - 1 FROM (SELECT seq, link, lag(seq, 1, 0) OVER (ORDER BY seq) AS before FROM"
-                " (SELECT seq, max(link = ?) AS link FROM records WHERE kid = ? GROUP BY seq)) WHERE seq > before + 1"
-                " AND NOT link",
+                " (SELECT seq, max(link = ?1) AS link FROM records WHERE kid = ?2 GROUP BY seq)) WHERE seq > before + 1"
+                " AND (NOT link OR seq IN (SELECT seq FROM taken_up WHERE kid = ?2))",
                 (CONTIGUOUS, kid),
             )
         ]
+
+    def contiguous_seq(self, kid: bytes) -> int:
+        """The highest number that a receipt for this station names, or 0."""
+        row = self._fetch_one("SELECT max(seq) AS seq FROM records WHERE kid = ? AND link = ?", (kid, CONTIGUOUS))
+        return (row and row["seq"]) or 0
+
+    def taken_up(self, kid: bytes) -> list[sqlite3.Row]:
+        """Where an operator let the chain go on after a loss: every column of `taken_up`, by number."""
+        return self._db.execute("SELECT * FROM taken_up WHERE kid = ? ORDER BY seq", (kid,)).fetchall()
+
+    def restarts(self, kid: bytes) -> list[tuple[int, int]]:
+        """(number, why) of the records that declare a restart, but for the station's first."""
+        rows = self._db.execute(
+            "SELECT seq, restart FROM records WHERE kid = ? AND restart IS NOT NULL AND restart <> ? ORDER BY seq, id",
+            (kid, fields.RESTART_FIRST),
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    def contradictions(self, kid: bytes) -> tuple[list[int], list[int]]:
+        """(numbers that two different records bear, numbers of records that contradict the chain)."""
+        twice = self._db.execute(
+            "SELECT seq FROM records WHERE kid = ? GROUP BY seq HAVING count(*) > 1 ORDER BY seq", (kid,)
+        )
+        broken = self._db.execute("SELECT DISTINCT seq FROM records WHERE kid = ? AND link = ? ORDER BY seq",
+                                  (kid, BROKEN))  # fmt: skip
+        return [row[0] for row in twice], [row[0] for row in broken]
+
+    def first_waiting(self, kid: bytes) -> int:
+        """The number of the first record that waits for one that is not stored, or 0."""
+        row = self._fetch_one("SELECT min(seq) AS seq FROM records WHERE kid = ? AND link = ?", (kid, PENDING))
+        return (row and row["seq"]) or 0
 
     def followers(self, kid: bytes, seq: int, digest: bytes) -> list[sqlite3.Row]:
         """Records that name this one as the record before them; more than one is a fork."""

@@ -93,6 +93,6 @@ def _json(found: Imported) -> dict[str, object]:
         "stored": found.stored,
         "already_there": found.repeated,
         "beacons": found.beacons,
-        "refused": {reason: n for reason, n in sorted(found.refused.items()) if reason in importing.NOT_STORED},
-        "with_problem": {reason: n for reason, n in sorted(found.refused.items()) if reason not in importing.NOT_STORED},
+        "refused": {r: n for r, n in sorted(found.refused.items()) if r in importing.NOT_STORED},
+        "with_problem": {r: n for r, n in sorted(found.refused.items()) if r not in importing.NOT_STORED},
     }

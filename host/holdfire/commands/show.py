@@ -12,7 +12,7 @@ from holdfire_protocol import cose, record
 from .. import checks, show, times
 from ..checks import Step
 from ..errors import UsageError
-from ..output import BAD, DIM, GOOD, WARN, Section, counted, print_json, print_report
+from ..output import BAD, DIM, GOOD, WARN, Section, counted, numbers, print_json, print_report
 from ..registry import Registry
 from ..store import BROKEN, CONTIGUOUS, LINKED
 from ..views import View, as_json, diagnostic, named_of
@@ -123,6 +123,8 @@ def _chain_step(row: Any, registry: Registry, view: View) -> Step:
     if row["prev"] == record.genesis(registry.network, station.public_key):
         return Step("chain", True, "begins a chain: prev is the genesis value of this network and this key")
     before = view.by_hash(row["prev"])
+    if before is None and any(taken["hash"] == row["hash"] for taken in view.taken_up(row["kid"])):
+        return Step("chain", None, f"the record before it, {row['prev'].hex()[:12]}, is lost: taken up by decision")
     if before is None:
         return Step("chain", None, f"the record before it, {row['prev'].hex()[:12]}, has not arrived yet")
     if record.record_hash(before["message"]) != row["prev"]:
@@ -171,11 +173,24 @@ def _chain(row: Any, registry: Registry, view: View) -> Section:
         section.add("previous", "none: this record begins a chain")
     else:
         section.add("previous", f"{row['prev'].hex()}, not stored", WARN)
+    for taken in view.taken_up(row["kid"]):
+        if taken["hash"] == row["hash"]:
+            decided, lost = times.text(taken["decided_at_us"], 0), numbers([(taken["lost_from"], row["seq"] - 1)])
+            section.add("taken up", f"here, by the operator's decision on {decided}: {taken['why']}", WARN)
+            section.add("", f"what was not held then of {lost} is lost", WARN)
+        elif taken["seq"] < row["seq"] and row["link"] == CONTIGUOUS:
+            section.add("but", f"back to record {taken['seq']} only, where the chain was taken up after a loss", WARN)
     after = view.followers(row["kid"], row["seq"], row["hash"])
     for number, follower in enumerate(after):
         section.add("next" if number == 0 else "", f"record {follower['seq']}, {follower['hash'].hex()}")
     if not after:
         section.add("next", "none stored yet", DIM)
+    if len(after) > 1:
+        section.add("fork", "several records follow this one: the station lost what it had made, or its key is copied",
+                    BAD if sum(follower["restart"] is None for follower in after) > 1 else WARN)  # fmt: skip
+    twins = [other for other in view.record_at(row["kid"], row["seq"]) if other["hash"] != row["hash"]]
+    for other in twins:
+        section.add("twin", f"the same number: {other['hash'].hex()}", BAD)
     section.add("link", LINK_WORDS.get(row["link"], "waiting for the record before it"),
                 {CONTIGUOUS: GOOD, BROKEN: BAD}.get(row["link"], WARN))  # fmt: skip
     section.add("receipt", "every beacon to this station since then covers it" if row["link"] == CONTIGUOUS else

@@ -1,14 +1,17 @@
 """How every enrolled station is: one line each.
 
 `last` is the highest sequence number stored, `chain to` up to which nothing is missing, `missing` what is. A station
-that is late by its own stated interval is marked OVERDUE; that is itself a finding.
+that is late by its own stated interval is marked OVERDUE; that is itself a finding. The notes tell in words where its
+chain does not simply go on: restarts, numbers used twice, contradictions, losses of the base.
 """
 
 import argparse
 from typing import Any
 
-from .. import show, times
-from ..output import BAD, DIM, GOOD, WARN, Cell, age, ago, print_json, print_table, ranges
+from holdfire_protocol import words
+
+from .. import output, show, times
+from ..output import BAD, DIM, GOOD, WARN, Cell, Section, age, ago, print_json, print_report, print_table, ranges
 from ..views import StationView, plain
 from . import common
 
@@ -21,6 +24,7 @@ COLUMNS = ("station", "kid", "heard", "last", "chain to", "missing", "boot", "se
            "refusals")  # fmt: skip
 OPTIONAL = ("kid", "boot", "clock", "floor", "battery")
 FOLDING = ("heard", "missing", "self-test", "refusals")
+NOTED = 3  # of a kind; --json has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +39,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_json(station, now_us) for station in found)
     else:
-        rows = (row(station, now_us) for station in found)
-        print_table(COLUMNS, rows, "no station is enrolled: holdfire enrol PORT", OPTIONAL, FOLDING)
+        empty = "no station is enrolled: holdfire enrol PORT"
+        rows = [row(station, now_us) for station in found]
+        if output.is_terminal():  # sentences would take the columns' room
+            print_table(COLUMNS, rows, empty, OPTIONAL, FOLDING)
+            _print_notes(found)
+        else:
+            said = (Cell("; ".join(notes(station)) or "none") for station in found)
+            print_table((*COLUMNS, "notes"), ([*cells, text] for cells, text in zip(rows, said, strict=True)), empty)
     return 0
 
 
@@ -49,7 +59,7 @@ def row(view: StationView, now_us: int) -> list[Cell]:
     if not view.records:
         return [*start, Cell("never", WARN), *[Cell("-")] * (len(COLUMNS) - 4), refusals]
     late_s = view.overdue_s(now_us)
-    heard = ago((now_us - view.received_at_us) / 1e6)
+    heard = ago((now_us - view.received_at_us) / 1e6) if view.received_at_us else "only in files"
     whole = view.contiguous_seq == view.last_seq
     missing = Cell(ranges(view.missing), BAD) if view.missing else Cell("none", GOOD)
     assert view.time is not None
@@ -64,6 +74,33 @@ def row(view: StationView, now_us: int) -> list[Cell]:
         Cell(show.TIME_SOURCE_SHORT[view.time[0]], WARN if view.time[0] == 0 else ""),
         refusals,
     ]
+
+
+def _print_notes(found: list[StationView]) -> None:
+    section = Section("Notes")
+    for view in found:
+        for number, text in enumerate(notes(view)):
+            section.add("" if number else view.station.name, text, BAD if view.used_twice or view.broken else WARN)
+    if section.rows:
+        print()
+        print_report([section])
+
+
+def notes(view: StationView) -> list[str]:
+    """Where the chain does not simply go on, in words; what is worst first."""
+    found = [f"signed two different records with number {seq}: a copied key, or a station that forgot"
+             for seq in view.used_twice[:NOTED]]  # fmt: skip
+    found += [f"record {seq} contradicts the chain" for seq in view.broken[:NOTED]]
+    found += [
+        f"taken up at {row['seq']} after a loss of the base, by its operator's decision on "
+        f"{times.text(row['decided_at_us'], 0)[:10]}: {row['why']}"
+        for row in view.taken_up[-NOTED:]
+    ]
+    if view.first_waiting > view.contiguous_seq:
+        found.append(f"records from {view.first_waiting} on are not receipted: they wait for the one before")
+    found += [show.restart_words(seq, why) for seq, why in view.restarts[-NOTED:]]
+    more = sum(max(0, len(kind) - NOTED) for kind in (view.used_twice, view.broken, view.taken_up, view.restarts))
+    return found + ([f"and {more} more, see --json"] if more else [])
 
 
 def _status_cells(status: dict[str, Any] | None) -> list[Cell]:
@@ -88,9 +125,17 @@ def _json(view: StationView, now_us: int) -> dict[str, Any]:
         "missing": view.missing,
         "waiting": view.waiting,
         "boot": view.boot,
-        "received_at": times.text(view.received_at_us) if view.records else None,
+        "received_at": times.text(view.received_at_us) if view.received_at_us else None,
         "overdue_s": view.overdue_s(now_us),
         "time": plain(view.time, "time") if view.time else None,
         "status": plain(view.status),
         "refusals": view.refusals,
+        "restarts": [{"seq": seq, "why": words.RESTARTS[why]} for seq, why in view.restarts],
+        "used_twice": view.used_twice,
+        "broken": view.broken,
+        "taken_up": [
+            {"seq": row["seq"], "lost_from": row["lost_from"], "decided_at": times.text(row["decided_at_us"]),
+             "why": row["why"], "proof": row["proof"].hex()}
+            for row in view.taken_up
+        ],
     }
