@@ -11,6 +11,7 @@ import tempfile
 import time
 
 from holdfire import times
+from shrink import Shrinker, chip_sources
 from simulate.station import SimulatedStation
 
 HELP = "heap that each module and each stage of the station keeps"
@@ -70,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         app = pathlib.Path(folder) / "app"
         app.mkdir()
-        (app / "main.py").write_text(PROBE % MODULES)
+        (app / "main.py").write_text(Shrinker(chip_sources()).shrink("main.py", PROBE % MODULES))
         station = SimulatedStation(REPO / "boards" / "esp32-devkit.toml", pathlib.Path(folder) / "station", "heap",
                                    utc_us=times.now_us(), fix_s=3, heap_bytes=ROOMY_BYTES, app_folder=app)
         station.start()

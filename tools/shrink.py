@@ -1,0 +1,233 @@
+"""Make the chip's programs take less of its memory, changing nothing that they do. The simulated chip's programs and
+the image's both come through here.
+
+MicroPython keeps every name that its own flash does not hold in RAM, and every module constant in a dictionary. So,
+before mpy-cross compiles them:
+
+1. A small whole number that a module names in capitals (`TIME_GNSS = 3`) is put where the name is used, in any module.
+2. Names of ours become names that every MicroPython has in flash (shrink_names.txt), one for one all over the programs.
+   A name that is also a string somewhere (a field, what an overlay calls), a module or a part of a chip's interface
+   stays as it is.
+
+Lines stay where they are, so a traceback from a chip is right about file and line. What a name in it stands for:
+
+    .venv/bin/python tools/shrink.py NAME ...        for example: tools/shrink.py rindex
+"""
+
+import argparse
+import ast
+import builtins
+import io
+import keyword
+import operator
+import pathlib
+import re
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+NAMES_IN_FLASH = pathlib.Path(__file__).with_name("shrink_names.txt")
+ROOTS = (REPO / "protocol", REPO / "firmware")
+# Names of ours that machine and esp32 have too, and a bare interpreter on a PC does not.
+CHIP_NAMES = {"bits", "feed", "kind", "ms", "reset", "reset_cause", "us"}
+# What the interpreter itself looks for on objects: none of ours may become one of these by chance.
+SPECIAL = {"send", "throw", "close", "ioctl", "read", "readinto", "readline", "write", "value", "errno", "pend_throw"}
+CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*$")
+SMALL = 1 << 30  # a small int on the chip: in the code itself, not on the heap
+OPERATORS = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod, ast.LShift: operator.lshift, ast.RShift: operator.rshift, ast.BitOr: operator.or_,
+    ast.BitAnd: operator.and_,
+}  # fmt: skip
+
+Known = Mapping[str, "int | Mapping[str, int]"]  # a name in a module: a number, or a module of ours with its numbers
+
+
+def chip_sources(roots: Iterable[pathlib.Path] = ROOTS) -> dict[str, str]:
+    """Path on the chip -> text: main.py and every module under the roots."""
+    return {
+        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
+        for root in roots for path in sorted(root.rglob("*.py"))
+    }  # fmt: skip
+
+
+class Shrinker:
+    """Made from all programs of a chip; `shrink` then gives each of them, or one that uses them, as the chip gets it.
+
+    `constants`: (module, name) -> number. `names`: ours -> what it becomes.
+    """
+
+    def __init__(self, sources: Mapping[str, str]):
+        trees = {_module(path): tree for path, text in sources.items() if (tree := _parse(text)) is not None}
+        self._packages = {_module(path) for path in sources if path.endswith("/__init__.py")}
+        self._modules = set(trees)
+        self.constants: dict[tuple[str, str], int] = {}
+        count = -1
+        while count < len(self.constants):  # a constant may be made of others
+            count = len(self.constants)
+            for module, tree in trees.items():
+                self.constants.update({(module, name): number for name, number in self._constants(module, tree)})
+        self.names = self._choose_names(list(trees.values()))
+
+    def shrink(self, path: str, text: str) -> str:
+        """The program with numbers and names put in, in as many lines as before."""
+        module, tree = _module(path), _parse(text)
+        if tree is None:
+            return text
+        known = self._known(module, tree)
+        gone = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+                and (module, node.targets[0].id) in self.constants]  # fmt: skip
+        inside = {inner for node in gone for inner in ast.walk(node)}
+        edits: list[tuple[ast.expr | ast.stmt, str]] = [(node, "pass") for node in gone]
+        for node in ast.walk(tree):
+            if node in inside:
+                continue
+            if isinstance(node, ast.ImportFrom):
+                source = self._source(module, node)
+                kept = [ast.unparse(alias) for alias in node.names if (source, alias.name) not in self.constants]
+                if len(kept) < len(node.names):
+                    start = f"from {'.' * node.level}{node.module or ''} import "
+                    edits.append((node, start + ", ".join(kept) if kept else "pass"))
+            elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+                number = _number(node, known)
+                if number is not None:
+                    edits.append((node, f"({number})" if number < 0 else str(number)))
+        return _rename(_edit(text, edits), self.names)
+
+    def _constants(self, module: str, tree: ast.Module) -> Iterator[tuple[str, int]]:
+        known = self._known(module, tree)
+        stored = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name, number = node.targets[0].id, _number(node.value, known)
+                if CONSTANT.match(name) and stored.count(name) == 1 and number is not None and abs(number) < SMALL:
+                    yield name, number
+
+    def _known(self, module: str, tree: ast.Module) -> Known:
+        known: dict[str, int | Mapping[str, int]] = dict(self._of(module))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                source = self._source(module, node)
+                for alias in node.names:
+                    name, inner = alias.asname or alias.name, f"{source}.{alias.name}"
+                    if (source, alias.name) in self.constants:
+                        known[name] = self.constants[source, alias.name]
+                    elif inner in self._modules:
+                        known[name] = self._of(inner)
+        return known
+
+    def _of(self, module: str) -> dict[str, int]:
+        return {name: number for (where, name), number in self.constants.items() if where == module}
+
+    def _source(self, module: str, node: ast.ImportFrom) -> str:
+        """The whole name of the module that `node` imports from."""
+        if not node.level:
+            return node.module or ""
+        parts = module.split(".") + ([""] if module in self._packages else [])
+        return ".".join(parts[: len(parts) - node.level] + ([node.module] if node.module else []))
+
+    def _choose_names(self, trees: list[ast.Module]) -> dict[str, str]:
+        in_flash = NAMES_IN_FLASH.read_text().split()
+        fixed = CHIP_NAMES | set(in_flash) | set(dir(builtins))
+        fixed |= {part for module in self._modules for part in module.split(".")} | {name for _, name in self.constants}
+        fixed |= {node.value for tree in trees for node in ast.walk(tree)
+                  if isinstance(node, ast.Constant) and isinstance(node.value, str)}  # fmt: skip
+        used = {name for tree in trees for name in _identifiers(tree)} | set(keyword.kwlist) | fixed - set(in_flash)
+        ours = {name for tree in trees for name in _defined(tree) if not name.startswith("__")} - fixed
+        free = [name for name in in_flash if name not in used | SPECIAL]
+        longest_first = sorted(ours, key=lambda name: (-len(name), name))
+        return dict(zip(longest_first, free, strict=False))
+
+
+def _parse(text: str) -> ast.Module | None:
+    """None for what is no Python: the compiler says so better."""
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        return None
+
+
+def _module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _number(node: ast.expr, known: Known) -> int | None:
+    """What a constant expression comes to, or None."""
+    if isinstance(node, ast.Constant):
+        return node.value if type(node.value) is int else None
+    if isinstance(node, ast.Name):
+        number = known.get(node.id)
+        return number if isinstance(number, int) else None
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        inside = known.get(node.value.id)
+        return inside.get(node.attr) if isinstance(inside, Mapping) else None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "const":
+        return _number(node.args[0], known)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        number = _number(node.operand, known)
+        return None if number is None else -number
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        left, right = _number(node.left, known), _number(node.right, known)
+        return None if left is None or right is None else OPERATORS[type(node.op)](left, right)
+    return None
+
+
+def _defined(tree: ast.AST) -> Iterator[str]:
+    """Names that outlive compiling: of functions, their parameters, classes, attributes and globals."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.alias) and node.asname:
+            yield node.asname
+    for body in [tree.body] + [node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]:
+        for statement in body:
+            for node in ast.walk(statement) if isinstance(statement, ast.Assign | ast.AnnAssign) else ():
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    yield node.id
+
+
+def _identifiers(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        for field in ("id", "attr", "arg", "name", "asname"):
+            name = getattr(node, field, None)
+            if isinstance(name, str):
+                yield from name.split(".")
+
+
+def _edit(text: str, edits: list[tuple[ast.expr | ast.stmt, str]]) -> str:
+    lines = [line.encode() for line in text.split("\n")]
+    for node, new in sorted(edits, key=lambda edit: (edit[0].lineno, edit[0].col_offset), reverse=True):
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        rest = lines[last][node.end_col_offset :]
+        for line in range(first + 1, last + 1):
+            lines[line] = b""
+        lines[first] = lines[first][: node.col_offset] + new.encode() + rest
+    return b"\n".join(lines).decode()
+
+
+def _rename(text: str, names: Mapping[str, str]) -> str:
+    lines = text.split("\n")
+    tokens = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == tokenize.NAME]
+    for token in reversed(tokens):
+        if token.string in names:
+            line, column = token.start[0] - 1, token.start[1]
+            lines[line] = lines[line][:column] + names[token.string] + lines[line][column + len(token.string) :]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="*", help="a name in a traceback; all of them when none is given")
+    args = parser.parse_args()
+    ours = {new: old for old, new in Shrinker(chip_sources()).names.items()}
+    for name in args.name or sorted(ours):
+        print(f"{name:24}{ours.get(name, 'is not one of ours')}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
