@@ -212,4 +212,5 @@ def _check_rules(packed: dict[int, Any]) -> None:
     """The rules that span fields, as `record.check_record` has them, on a map. Raises FieldError."""
     if packed.keys().isdisjoint(_SAYS_SOMETHING):
         record.check_record({"time": packed[_TIME]})
+    record.check_restart(packed.get(_RESTART), packed[_SEQ])
     record.check_time(packed[_TIME])

@@ -57,7 +57,14 @@ def check_record(named: "dict[str, Any]") -> None:
     """The rules that span fields, for fields that `schema` let through. Raises FieldError."""
     if not ("observations" in named or "status" in named or "restart" in named):
         raise FieldError("record", "says nothing: needs observations, status or restart")
+    check_restart(named.get("restart"), named["seq"])
     check_time(named["time"])
+
+
+def check_restart(restart: "int | None", seq: int) -> None:
+    """A station's first record is its number 1: else it could begin anew at will and call it a first time."""
+    if restart == fields.RESTART_FIRST and seq != 1:
+        raise FieldError("restart", "1, the first record, yet seq is %d" % seq)
 
 
 def _check_beacon(named: "dict[str, Any]") -> None:

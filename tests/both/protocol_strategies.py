@@ -50,7 +50,14 @@ def of_shape(shape):
 known_times = st.tuples(st.integers(1, fields.TIME_HOST), st.integers(fields.UTC_MIN_US, fields.UTC_MAX_US),
                         st.integers(0, fields.U32))
 times = st.just((fields.TIME_NONE, 0, fields.U32)) | known_times
-records = of_rows(fields.RECORD.rows).filter(lambda named: {"observations", "status", "restart"} & set(named))
+
+
+def first_is_number_1(named):
+    return {**named, "seq": 1} if named.get("restart") == fields.RESTART_FIRST else named
+
+
+records = of_rows(fields.RECORD.rows).map(first_is_number_1).filter(
+    lambda named: {"observations", "status", "restart"} & set(named))
 beacons = st.builds(lambda named, time: {**named, "time": time}, of_rows(fields.BEACON.rows), known_times)
 signed = st.builds(cose.join, st.binary(min_size=8, max_size=8), st.binary(max_size=cose.MAX_PAYLOAD_BYTES),
                    st.binary(min_size=64, max_size=64))

@@ -154,7 +154,8 @@ def test_a_station_that_lost_its_way_is_receipted_again_once_it_is_past_its_old_
 CONTRADICTIONS = {
     "skips a number without saying why": {"seq": 7, "restart": None},
     "goes back": {"seq": 2, "restart": fields.RESTART_UNCLEAN},
-    "says first, and names a record before it": {"seq": 4, "restart": fields.RESTART_FIRST},
+    "says first, and names a record before it": {"seq": 1, "restart": fields.RESTART_FIRST},
+    "begins anew, and names a record before it": {"seq": 4, "restart": fields.RESTART_JOURNAL_LOST},
 }
 
 

@@ -179,7 +179,7 @@ def test_a_chain_that_contradicts_itself_fails(base, tmp_path):
     assert any("the chain forks" in r for r in reasons(fork, twin))
     silent = ridge.sign({**named, "prev": record.genesis(ridge.network, ridge.public)})
     assert any("begins a chain without saying why" in r for r in reasons(silent))
-    not_first = ridge.sign({**named, "restart": fields.RESTART_FIRST})
+    not_first = ridge.sign({**named, "seq": 1, "restart": fields.RESTART_FIRST})
     assert any("names one before it" in r for r in reasons(base.messages[7], not_first))
 
 

@@ -43,7 +43,7 @@ VALID = [
     payload_of(observations=[impulse()]),
     payload_of(observations=[impulse(clipped=300), impulse(kind=1, onset_us=-(1 << 40))], restart=3),
     payload_of(status=STATUS),
-    payload_of(status={k: v for k, v in STATUS.items() if k not in ("position", "battery_mv")}, restart=1),
+    payload_of(status={k: v for k, v in STATUS.items() if k not in ("position", "battery_mv")}, restart=1, seq=1),
     payload_of(restart=2, time=(0, 0, 0xFFFFFFFF)),
     payload_of(observations=[{"kind": 2, "onset_us": 0, "onset_uncertainty_us": 5, "open": 1}]),
 ]

@@ -50,7 +50,7 @@ def chains() -> dict:
     two_of_boot_2 = STATION.record({**samples.ALERT, "boot": 2})
     boot_back = STATION.record({**after_two, "prev": record.record_hash(two_of_boot_2)})
     misplaced = STATION.record({**after_two, "restart": fields.RESTART_JOURNAL_LOST})
-    second_first = STATION.record({**after_two, "restart": fields.RESTART_FIRST})
+    second_first = STATION.record({**samples.FIRST, "prev": record.record_hash(two)})
     stories = [
         ("in order", "each names the one before it", [(one, "linked"), (two, "linked"), (three, "linked")], three),
         (
@@ -112,8 +112,8 @@ def chains() -> dict:
         (
             "first again",
             "restart 1 in a record that names one before it",
-            [(one, "linked"), (two, "linked"), (second_first, "chain-break")],
-            two,
+            [(two, "pending"), (second_first, "chain-break")],
+            None,
         ),
         ("no time", "a time without a source is always plausible", [(one, "linked")], one),
         (

@@ -165,7 +165,7 @@ def _cbor_faults(base: dict) -> list[dict]:
         ),
         ("indefinite map", b"\xbf" + whole[1:] + b"\xff", "indefinite length", False),
         ("a byte after the end", whole + b"\x00", "trailing", True),
-        ("last byte missing", whole[:-1], "ends early", True),
+        ("last byte missing", whole[:-1], "bytes follow", True),
         ("nothing", b"", "ends early", True),
     ]
     return [
@@ -188,6 +188,13 @@ def _record_rules(small: dict) -> list[dict]:
     return [
         _refused(
             "says nothing", "neither observations, status nor restart", "record: says nothing", says_nothing, cddl=False
+        ),
+        _refused(
+            "first record, yet not number 1",
+            "a station begins once; later it says that its journal was lost",
+            "restart: 1, the first record, yet seq is 2",
+            {**packed, 1: 2},
+            cddl=False,
         ),
         _refused(
             "no source but a time",
