@@ -64,9 +64,8 @@ class Log:
             os.close(self._fd)
 
     def _failed(self, error: OSError) -> StorageError:
-        return StorageError(
-            f"the log {self._path} cannot be written ({error.strerror}): make room, or name another --log, and start again"
-        )
+        what = f"the log {self._path} cannot be written ({error.strerror})"
+        return StorageError(f"{what}: make room, or name another --log, and start again")
 
 
 class Keyboard:
@@ -155,7 +154,7 @@ class Session:
             self._lost(error)
 
     def _lost(self, error: Exception) -> None:
-        if isinstance(error, StorageError) or self._serial is None:
+        if self._serial is None:
             raise error
         self._hang_up()
         self._viewer.restart()

@@ -1,8 +1,8 @@
 """What a station's serial line says, item by item, for a person to read: text as it stands, frames in words.
 
-Bytes in, `Shown` out. Nothing that comes over the line reaches the screen as it is: what is not printable is shown as an
-escape, and noise only as its length, so no byte of a hostile station can move a cursor, change a colour or forge a line.
-Opens no port and prints nothing.
+Bytes in, `Shown` out. Nothing that comes over the line reaches the screen as it is: what is not printable is shown as
+an escape, and noise only as its length, so no byte of a hostile station can move a cursor or change a colour; and its
+text stands behind a bar, so that it cannot pass for a record that was verified. Opens no port and prints nothing.
 """
 
 import re
@@ -20,6 +20,7 @@ from .verify import Verifier
 TEXT, RECORD, BEACON, DAMAGED, NOTE = "text", "record", "beacon", "damaged", "note"
 GROUPS = {"records": (RECORD,), "beacons": (BEACON,), "text": (TEXT,), "frames": (RECORD, BEACON)}  # what --only takes
 MAX_TEXT_CHARS = 500
+BAR = "| "
 _NOISE_SHARE = 4  # a line with every fourth character or more unprintable is noise, not text
 _STATION_COLOURS = re.compile(rb"\x1b\[[0-9;]{0,12}m")  # ESP-IDF colours its own log lines; those are not noise
 
@@ -95,8 +96,9 @@ class Viewer:
             return Shown(DAMAGED, f"noise, {counted(len(raw), 'byte')}", DIM)
         text = text.replace("\t", "    ")
         cut = f" ... and {len(text) - MAX_TEXT_CHARS} more" if len(text) > MAX_TEXT_CHARS else ""
+        # What a person should not overlook.
         loud = text.startswith(("error", "NOT RECORDED", "Traceback", "task ", "not enrolled"))
-        return Shown(TEXT, clean(text[:MAX_TEXT_CHARS]) + cut, WARN if loud else "")
+        return Shown(TEXT, BAR + clean(text[:MAX_TEXT_CHARS]) + cut, WARN if loud else "")
 
     def _frame(self, data: bytes) -> Shown:
         try:

@@ -1,8 +1,8 @@
 """Watch a station's serial line and talk to it: text as it comes, frames in words, with a note when the cable goes.
 
-What you type goes to the station a line at a time: `help`, `status`, `last`, `selftest`. Records are checked against the
-registry of --dir where there is one. Nothing a station sends can control your terminal. Ctrl-C ends it. End
-`holdfire collect` first if it uses the port: it reads everything that a console reads.
+What you type goes to the station a line at a time: `help`, `status`, `last`, `selftest`. Records are checked against
+the registry of --dir where there is one. What a station writes stands behind a bar, and nothing in it can control your
+terminal. Ctrl-C ends it. End `holdfire collect` first if it uses the port: two programs cannot read one port.
 """
 
 import argparse
@@ -31,10 +31,10 @@ BAUD = 115_200
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("port", metavar="PORT", nargs="?", help="as in /dev/ttyUSB0 (default: the only one there is)")
-    parser.add_argument("--log", metavar="FILE", help="append the raw bytes to it, for `holdfire verify`: --log ridge.log")
+    parser.add_argument("--log", metavar="FILE", help="append the raw bytes, for `holdfire verify`: --log ridge.log")
     parser.add_argument("--only", choices=sorted(GROUPS), metavar="WHAT",
                         help=f"only one kind, of {', '.join(sorted(GROUPS))}: --only records")  # fmt: skip
-    parser.add_argument("--filter", metavar="REGEX", help="only lines in which this is found: --filter 'impulse|tamper'")
+    parser.add_argument("--filter", metavar="REGEX", help="only lines with this in them: --filter 'impulse|tamper'")
     parser.add_argument("--baud", type=int, default=BAUD, help="speed, as in --baud 115200 (default: %(default)s)")
     parser.add_argument("--seconds", type=float, metavar="N", help="end by itself after that long, as in --seconds 30")
     common.add_directory(parser)
