@@ -23,7 +23,7 @@ def status(station, also: int):
     impulses, unrecorded = station.impulses, station.unrecorded
     gc.collect()
     named = {
-        "interval_s": station.interval_s + STATUS_SLACK_S,
+        "interval_s": station.recorder.status_interval_s(station.interval_s) + STATUS_SLACK_S,
         "reset_cause": station.reset_cause,
         "selftest": selftest(station) | also,
         "impulses": min(impulses, fields.U16),

@@ -143,8 +143,7 @@ class Journal:
             if sector >= 0:
                 at = self._seek(sector, seq)
                 if at and self._entry_seq() == seq:
-                    kept = self._record(sector, at)
-                    return kept if kept is None else self.whole(kept)
+                    return self._whole(sector, at)
         return None
 
     @property
@@ -153,7 +152,7 @@ class Journal:
         if self._last_sector < 0:
             return None
         self._partition.readblocks(self._last_sector, self._entry, self._last_at)
-        return self.last_seq, self.whole(self._record(self._last_sector, self._last_at))
+        return self.last_seq, self._whole(self._last_sector, self._last_at)
 
     def pending(self, limit: int = 0xFFFFFFFF):
         """Sequence numbers without a receipt: alerts first, each lane from old to new.
@@ -301,6 +300,10 @@ class Journal:
         record = bytearray(min(length, MAX_RECORD_BYTES))
         self._partition.readblocks(sector, record, at + ENTRY)
         return bytes(record) if crc32(record, crc32(self._checked)) == check else None
+
+    def _whole(self, sector, at):
+        kept = self._record(sector, at)
+        return None if kept is None else self.whole(kept)
 
     def _holds(self, sector, at, record):
         """Read back without allocating: the entry in self._entry, then the record."""

@@ -11,6 +11,10 @@ from holdfire_protocol import cose, fields, record
 
 from .journal import JournalFull
 
+_SIGNATURE = fields.SIGNATURE_BYTES
+_SPARING_FROM_PERMILLE = 250
+_SPARING_FACTOR = 6
+
 
 class Recorder:
     """`record` makes one. `last_seq` is the newest; `new_records` counts those made since boot."""
@@ -23,6 +27,9 @@ class Recorder:
         self._monotonic = monotonic
         self._clock = clock
         self._lock = asyncio.Lock()
+        # Payload and signature are kept; the rest of a message is the same in all of this station's, and 21 bytes of
+        # each: a tenth of the journal.
+        journal.whole = lambda kept: cose.join(identity.kid, kept[:-_SIGNATURE], kept[-_SIGNATURE:])
         if sequence.value < journal.last_seq:  # the counters were wiped: no number may come again
             sequence.advance_to(journal.last_seq)
         self.restart = self._find_restart()
@@ -31,6 +38,15 @@ class Recorder:
         self.last_seq = last[0] if last else 0
         self.first_seq = None  # of this boot
         self.new_records = 0
+
+    def status_interval_s(self, interval_s: int) -> int:
+        """Seconds to the next status record: longer while many records wait for a base that is away.
+
+        Every 10 minutes for two weeks they would take a third of the journal, and say little that each hour does not.
+        """
+        journal = self._journal
+        sparing = journal.used_bytes * 1000 >= journal.capacity_bytes * _SPARING_FROM_PERMILLE
+        return interval_s * _SPARING_FACTOR if sparing else interval_s
 
     def _find_restart(self):
         """Why the next record does not simply follow the journal's last, or None when it does."""
@@ -64,20 +80,21 @@ class Recorder:
                 named["restart"] = self.restart
             named["seq"] = self._sequence.value + 1
             # What cannot be said or kept is refused before it costs a number.
-            length = len(record.encode_record(named)) + cose.OVERHEAD_BYTES + 1
+            length = len(record.encode_record(named)) + _SIGNATURE
             if not self._journal.has_room(length, alert):
                 raise JournalFull("journal full: waits for a receipt")
             named["seq"] = seq = self._sequence.next()
             try:
                 payload = record.encode_record(named)
                 signed = cose.sig_structure(fields.AAD_RECORD + self._identity.network, payload)
-                message = cose.join(self._identity.kid, payload, await self._identity.key.sign_async(signed))
-                self._journal.append(seq, message, alert)
+                kept = payload + await self._identity.key.sign_async(signed)
+                self._journal.append(seq, kept, alert)
             except BaseException:  # a cancelled task, too
-                # The number is spent and names nothing: the next record says so.
-                self.restart = self.restart or fields.RESTART_UNCLEAN
+                # The number is spent and names nothing: the next record says so. Number 1 alone is a first record.
+                lost_first = self._prev == self._identity.genesis
+                self.restart = fields.RESTART_JOURNAL_LOST if lost_first else fields.RESTART_UNCLEAN
                 raise
-            self._prev = hashlib.sha256(message).digest()
+            self._prev = hashlib.sha256(self._journal.whole(kept)).digest()
             self.restart = None
             self.last_seq = seq
             self.first_seq = self.first_seq or seq

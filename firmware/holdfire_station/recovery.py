@@ -69,10 +69,15 @@ def _read_headers(journal):
 
 def _link(journal, lane):
     """Entry counts, which each header states for the sector before it, and the head."""
-    order = [sector for sector in range(journal._sectors) if journal._state[sector] & 3 == lane]
+    order = [0] * sum(state & 3 == lane for state in journal._state)  # one piece of heap, and no copies
+    at = 0
+    for sector in range(journal._sectors):
+        if journal._state[sector] & 3 == lane:
+            order[at] = sector
+            at += 1
     order.sort(key=lambda sector: journal._first[sector])
-    for sector, following in zip(order, order[1:]):
-        journal._count[sector] = journal._count[following]
+    for at in range(len(order) - 1):
+        journal._count[order[at]] = journal._count[order[at + 1]]
     if order:
         journal._count[order[-1]] = 0
         if not journal._state[order[-1]] & DONE:

@@ -230,7 +230,7 @@ class Station:
             knows_time = self.clock.utc(now_ms * 1000)[0] != fields.TIME_NONE
             # Once time is known, say so at once: with its uptime that record dates those made before it in this boot.
             if now_ms >= due_ms or knows_time and not dated:
-                dated, due_ms = knows_time, now_ms + self.interval_s * 1000
+                dated, due_ms = knows_time, now_ms + self.recorder.status_interval_s(self.interval_s) * 1000
                 await self._record_status()
             elif self._observations and now_ms >= retry_ms:
                 if not await self._record_observations():

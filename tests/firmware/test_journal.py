@@ -1,5 +1,6 @@
 """The journal with steady power (cuts: test_journal_cuts): order, receipts, a full ring, rot, memory, boot."""
 
+import boards
 from tests.mpy import DEVICE_PATH, REPO, run_micropython
 
 SIM_PATH = (*DEVICE_PATH, REPO / "tests" / "sim")
@@ -364,38 +365,25 @@ assert worst < 2_000_000, worst
 """)
 
 
-def test_14_days_without_a_base_fit_and_come_back_in_160_kilobytes_of_heap(tmp_path):
-    done = run(tmp_path, """
-SECTORS = 448                      # 1.75 MiB of a 4 MB flash
-journal = fresh(SECTORS)
-hours = 14 * 24
-seq = 0
-for hour in range(hours):
-    for i in range(20):
-        seq += 1
-        journal.append(seq, body(seq), True)
-    seq += 1
-    journal.append(seq, body(seq, 220), False)
-    journal.maintain()
-    journal.maintain()
-journal = reboot()
-assert journal.pending_count == hours * 21
-count = lowest = 0
-alerts = True
-free = gc.mem_free()
-for got in journal.pending():
-    is_alert = got % 21 != 0
-    assert alerts or not is_alert
-    assert got > lowest or alerts and not is_alert
-    alerts, lowest = is_alert, got
-    count += 1
-    if count % 97 == 0:
-        assert journal.read(got) == body(got, 200 if is_alert else 220)
-assert count == hours * 21
-gc.collect()
-assert gc.mem_free() > free - 4096
-""")
-    assert not done.stderr
+AWAY = REPO / "tests" / "firmware" / "journal_away.py"
+
+
+def chips_only(tmp_path):
+    """A path without the simulator's clock and poll: nothing here waits."""
+    folder = tmp_path / "sim"
+    folder.mkdir()
+    for name in ("esp32.py", "chips"):
+        (folder / name).symlink_to(REPO / "tests" / "sim" / name)
+    return (*DEVICE_PATH, folder)
+
+
+def test_14_days_without_a_base_at_20_alerts_an_hour_all_arrive_alerts_first_on_every_board(tmp_path):
+    sizes = [boards.partition(boards.load(path), "journal")["size"] for path in boards.BOARDS.glob("*.toml")]
+    done = run_micropython(AWAY, tmp_path / "flash.bin", min(sizes), 14, 20, 0, heap="240K", path=chips_only(tmp_path))
+    said = {name: int(value) for name, value in (line.split() for line in done.stdout.splitlines())}
+    assert (said["alerts"], said["refused"], said["alerts_first"]) == (14 * 24 * 20, 0, 1)
+    assert said["arrived"] == said["pending"] == said["alerts"] + said["routine"] and said["routine"] >= 14 * 24
+    assert said["heap_growth"] < 2048
 
 
 def test_boot_reads_at_most_64_kilobytes_of_a_full_megabyte(tmp_path):

@@ -11,8 +11,11 @@ import sys
 import tempfile
 import time
 
+from tests.firmware.test_journal import AWAY
 from tests.firmware.test_journal_cuts import EVERY_CUT, SIM_PATH, UNSETTLED, survive
-from tests.mpy import run_micropython
+from tests.mpy import DEVICE_PATH, REPO, run_micropython
+
+import boards
 
 HELP = "flash cost of a record, boot, wear over a year, and random power cuts (--cuts 10000)"
 CUTS_A_LIFE = 500
@@ -120,6 +123,9 @@ print("held", journal.pending_count)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "example: .venv/bin/python tools/bench journal --cuts 10000"
+    parser.add_argument("--away-days", type=int, metavar="DAYS",
+                        help="only this: a base away for so long, then back, on a devkit's journal (14 is the aim)")
+    parser.add_argument("--alerts-an-hour", type=int, default=20, help="meanwhile (default 20)")
     parser.add_argument("--cuts", type=int, default=1000, help="random power cuts to survive (default 1000)")
     parser.add_argument("--seed", type=int, default=None, help="replay: the seed that a failure printed")
     parser.add_argument("--only-cuts", action="store_true", help="skip the measurements")
@@ -170,9 +176,30 @@ def cut(folder: pathlib.Path, cuts: int, seed: int) -> None:
     print(f"  nothing promised was lost, no number came twice ({time.monotonic() - started:.0f} s)")
 
 
+def away(folder: pathlib.Path, days: int, alerts_an_hour: int) -> int:
+    chips = folder / "sim"  # without the simulator's clock: nothing here waits
+    chips.mkdir()
+    for name in ("esp32.py", "chips"):
+        (chips / name).symlink_to(REPO / "tests" / "sim" / name)
+    size = boards.partition(boards.load(boards.find("esp32-devkit")), "journal")["size"]
+    done = run_micropython(AWAY, folder / "away.bin", size, days, alerts_an_hour, 1, heap="240K",
+                           path=(*DEVICE_PATH, chips), timeout=1800)
+    said = {key: int(value) for key, value in (line.split() for line in done.stdout.splitlines())}
+    print(f"""\
+base away for {days} days at {alerts_an_hour} alerts an hour; the station's recorder (signing), journal and outbox,
+journal of {size / 1024:.0f} KB as on every 4 MB board; a status record each 10 minutes, hourly once a quarter is full
+  made                 {said["alerts"]} alerts, {said["routine"]} status records; refused: {said["refused"]}
+  journal then         {said["permille"]} permille full
+  arrived              {said["arrived"]} of {said["pending"]}, alerts {"first" if said["alerts_first"] else "NOT FIRST"}
+  heap while sending   grew by at most {said["heap_growth"]} bytes (64-bit port)""")
+    return 0 if said["arrived"] == said["pending"] and not said["refused"] and said["alerts_first"] else 1
+
+
 def main(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
+        if args.away_days:
+            return away(folder, args.away_days, args.alerts_an_hour)
         if not args.only_cuts:
             measure(folder)
         if args.every_byte:
