@@ -1,19 +1,19 @@
-"""The registry: which keys make up a deployment. And where a deployment keeps its files.
+"""The registry: which keys make up a deployment, since when, until when, and who says so. And where its files are.
 
-`registry.json` is public: with it anyone checks evidence offline. Loading is strict, because a registry that is read
-generously is how a wrong key gets in: every error names the file, the key and the reason. Holds no private key but for
-the moment in which `load_collector_key` hands it over, and verifies no records.
+`registry.json` is public: with it anyone checks evidence offline. It is a ledger (`ledger.py`) of entries signed by the
+deployment's authority; what holds today is what they add up to, and nothing in the file says it a second time. Loading
+is strict, because a registry that is read generously is how a wrong key gets in: every error names the file, the
+entry, the key and the reason. Holds no private key but for the moment in which `load_collector_key` hands it over, and
+verifies no records.
 """
 
 import contextlib
+import dataclasses
 import fcntl
-import json
 import os
 import pathlib
 import stat
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,91 +22,288 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from holdfire_protocol import cose, fields
 
-from . import times
+from . import files, ledger, times
+from .authority import Authority
+from .enrolled import PHOTO_HASH_BYTES, Doubt, Row, Station, check_name
 from .errors import RegistryError
 
-FORMAT = 1
-MAX_NAME_CHARS = 40
-MAX_REGISTRY_BYTES = 16 << 20  # some 70,000 stations; more is not a registry
+__all__ = ["Authority", "Deployment", "Registry", "Station", "check_name", "load_collector_key"]
 
 
-@dataclass(frozen=True)
-class Station:
-    """One enrolled station. Its name is for people; `kid` (from its key) is what records carry."""
-
-    kid: bytes
-    public_key: bytes
-    name: str
-    enrolled_at_us: int
-
-
-@dataclass
 class Registry:
-    """A deployment's keys. `load` or `create` one; `add` checks and refuses; `save` is atomic."""
+    """A deployment's keys and their history. `load` or `create` one; each change checks and refuses; `save` is atomic.
 
-    path: pathlib.Path
-    name: str
-    network: bytes
-    founded_at_us: int
-    collector_public: bytes
-    stations: dict[bytes, Station] = field(default_factory=dict)
-    _kid_by_name: dict[str, bytes] = field(default_factory=dict, repr=False)
+    `stations` has every key that was ever enrolled, by kid; `entries` the signed history. Without an `authority` it can
+    be changed in memory only, and not saved.
+    """
+
+    def __init__(
+        self, path: pathlib.Path, name: str, network: bytes, founded_at_us: int, collector_public: bytes,
+        authority: Authority | None = None,
+    ):  # fmt: skip
+        self._clear(path, authority)
+        self.network = network
+        content: dict[str, Any] = {"name": name, "network": network.hex(), "collector": _key_object(collector_public)}
+        if authority is not None:
+            content["authority"] = _key_object(authority.public)
+        self._add_entry("founded", founded_at_us, "the deployment begins", content)
+
+    def _clear(self, path: pathlib.Path, authority: Authority | None = None) -> None:
+        self.path = path
+        self.authority = authority
+        self.name = ""
+        self.network = b""
+        self.founded_at_us = 0
+        self.collector_public = b""
+        self.authority_public = b""
+        self.stations: dict[bytes, Station] = {}
+        self.entries: list[ledger.Entry] = []
+        self._kid_by_name: dict[str, bytes] = {}
 
     @property
     def collector_kid(self) -> bytes:
         return cose.key_id(self.collector_public)
 
+    @property
+    def authority_kid(self) -> bytes:
+        return cose.key_id(self.authority_public)
+
+    @property
+    def head(self) -> bytes:
+        """The hash of the newest entry: two copies with the same head are the same to the last word."""
+        return ledger.entry_hash(self.entries[-1])
+
     @classmethod
-    def create(cls, path: str | os.PathLike[str], name: str, collector_public: bytes, now_us: int) -> "Registry":
+    def create(
+        cls, path: str | os.PathLike[str], name: str, collector_public: bytes, now_us: int, authority: Authority
+    ) -> "Registry":
         """A new deployment with a random network id. Nothing is written before `save`."""
-        path = pathlib.Path(path)
-        check_name(name, path, "name")
-        return cls(path, name, os.urandom(fields.NETWORK_BYTES), now_us, collector_public)
+        return cls(pathlib.Path(path), name, os.urandom(fields.NETWORK_BYTES), now_us, collector_public, authority)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Registry":
-        """Read and check the whole file. Raises RegistryError."""
+        """Read and check the whole file, every signature in it. Raises RegistryError."""
         path = pathlib.Path(path)
-        top = _Reader(path, "", _read_json(path))
-        if top.number("format") != FORMAT:
-            raise RegistryError(f"{path}: format: this holdfire reads {FORMAT}; a newer one wrote it, or it is damaged")
-        collector = _Reader(path, "collector.", top.take("collector"))
-        registry = cls(
-            path,
-            top.name("name"),
-            top.hex("network", fields.NETWORK_BYTES),
-            top.time("founded_at"),
-            collector.key(),
-        )
-        collector.finish()
-        stations = top.take("stations")
-        if not isinstance(stations, list):
-            raise RegistryError(f"{path}: stations: not a list")
-        for index, value in enumerate(stations):
-            where = f"stations[{index}]"
-            row = _Reader(path, where + ".", value)
-            public_key = row.key()
-            station = Station(cose.key_id(public_key), public_key, row.name("name"), row.time("enrolled_at"))
-            row.finish()
-            registry.add(station, where)
-        top.finish()
+        entries = ledger.read(path)
+        registry = cls.__new__(cls)
+        registry._clear(path)
+        first = Row(path, "entry 1.", entries[0])
+        if first.text("what") != "founded":
+            raise first.fail("what", "a registry begins with its founding")
+        registry.network = first.hex("network", fields.NETWORK_BYTES)
+        authority_public = Row(path, "entry 1.authority.", first.take("authority")).key()
+        ledger.check(path, entries, registry.network, authority_public)
+        for entry in entries:
+            registry._apply(entry, f"entry {len(registry.entries) + 1}")
+            registry.entries.append(entry)
         return registry
 
-    def add(self, station: Station, where: str = "station") -> None:
-        """Enrol in memory. Raises RegistryError when the key or the name is taken."""
-        check_name(station.name, self.path, where + ".name")
+    # Changing
+
+    def add(self, station: Station, where: str = "station", why: str = "enrolled") -> None:
+        """Enrol. Raises RegistryError when the key, the name or the board is taken."""
         if station.kid != cose.key_id(station.public_key):
             raise RegistryError(f"{self.path}: {where}.kid: is not of this public key")
-        if station.public_key == self.collector_public:
-            raise RegistryError(f"{self.path}: {where}.public_key: is the collector's own")
-        if station.kid in self.stations:
-            other = self.stations[station.kid]
-            raise RegistryError(f"{self.path}: {where}.kid: {station.kid.hex()} is enrolled already, as {other.name!r}")
-        taken = self.by_name(station.name)
+        content: dict[str, Any] = {"name": station.name, **_key_object(station.public_key)}
+        content |= _details(station.place, station.mounting, station.photo)
+        if station.statement is not None:
+            content["enrolment"] = station.statement.message.hex()
+        self._add_entry("enrolled", station.enrolled_at_us, why, content, where)
+
+    def rename(self, station: Station, name: str, now_us: int, why: str) -> None:
+        self._add_entry("renamed", now_us, why, {"station": station.kid.hex(), "name": name})
+
+    def move(self, station: Station, now_us: int, why: str, place: str, mounting: str, photo: bytes) -> None:
+        """Place, mounting and photo as they are now; what is empty stays as it was."""
+        self._add_entry("moved", now_us, why, {"station": station.kid.hex(), **_details(place, mounting, photo)})
+
+    def rotate(self, station: Station, new: Station, from_us: int, why: str) -> None:
+        """The key of `new` takes the place of `station`'s, which is not believed from `from_us` on."""
+        content: dict[str, Any] = {"station": station.kid.hex(), "from": times.text(from_us)}
+        content |= _key_object(new.public_key)
+        if new.statement is not None:
+            content["enrolment"] = new.statement.message.hex()
+        self._add_entry("rotated", new.enrolled_at_us, why, content)
+
+    def revoke(self, station: Station, from_us: int, now_us: int, why: str) -> None:
+        """Nothing its key signed from `from_us` on is believed, for good."""
+        self._add_entry("revoked", now_us, why, {"station": station.kid.hex(), "from": times.text(from_us)})
+
+    def report_lost(self, station: Station, from_us: int, now_us: int, why: str) -> None:
+        """Nothing its key signed from `from_us` on is believed until it is found again."""
+        self._add_entry("lost", now_us, why, {"station": station.kid.hex(), "from": times.text(from_us)})
+
+    def report_found(self, station: Station, now_us: int, why: str) -> None:
+        self._add_entry("found", now_us, why, {"station": station.kid.hex()})
+
+    def save(self, new: bool = False) -> None:
+        """Write atomically: readers see the old file or the new one, whatever happens. `new` refuses to overwrite."""
+        if any("signature" not in entry for entry in self.entries):
+            raise RegistryError(f"{self.path}: not saved: no authority signed it")
+        ledger.write(self.path, self.entries, new)
+
+    def _add_entry(
+        self, what: str, at_us: int, why: str, content: dict[str, Any], where: str = ""
+    ) -> None:
+        prev = self.head.hex() if self.entries else ledger.FIRST_PREV
+        entry: ledger.Entry = {"number": len(self.entries) + 1, "prev": prev, "at": times.text(at_us), "what": what,
+                               "why": why, **content}  # fmt: skip
+        self._apply({**entry, "signature": ""}, where or what)
+        self.entries.append(entry if self.authority is None else ledger.sign(entry, self.network, self.authority))
+
+    # What an entry does
+
+    def _apply(self, entry: ledger.Entry, where: str) -> None:
+        """Take an entry's effect, or raise RegistryError and change nothing."""
+        row = Row(self.path, where + ".", entry)
+        for checked in ("number", "prev", "signature"):  # by the ledger
+            row.take(checked)
+        what, at_us, why = row.text("what"), row.time("at"), row.words("why")
+        effects = {
+            "founded": self._on_founded, "enrolled": self._on_enrolled, "renamed": self._on_renamed,
+            "moved": self._on_moved, "rotated": self._on_rotated, "revoked": self._on_revoked,
+            "lost": self._on_lost, "found": self._on_found,
+        }  # fmt: skip
+        if what not in effects:
+            raise row.fail("what", f"{ascii(what[:40])} is not known to this holdfire; a newer one wrote it")
+        if (what == "founded") != (not self.entries):
+            raise row.fail("what", "a registry begins with its founding, and has one")
+        for station in effects[what](row, at_us, why):
+            self._put(station)
+
+    def _on_founded(self, row: Row, at_us: int, _: str) -> list[Station]:
+        name, network = row.name("name"), row.hex("network", fields.NETWORK_BYTES)
+        keys = {"authority": b""}  # none when it is in memory only; `save` refuses that
+        for holder in ("collector", "authority"):
+            if holder == "collector" or holder in row.left:
+                inner = Row(self.path, f"{row.where}{holder}.", row.take(holder))
+                keys[holder] = inner.key()
+                inner.finish()
+        row.finish()
+        if keys["collector"] == keys["authority"]:
+            raise row.fail("authority", "is the collector's own key: a base that is taken could then enrol stations")
+        self.name, self.network, self.founded_at_us = name, network, at_us
+        self.collector_public, self.authority_public = keys["collector"], keys["authority"]
+        return []
+
+    def _on_enrolled(self, row: Row, at_us: int, _: str) -> list[Station]:
+        public_key, name = self._new_key(row), row.name("name")
+        self._check_free(row, name)
+        station = Station(
+            cose.key_id(public_key), public_key, name, at_us, row.words("place", True), row.words("mounting", True),
+            row.hex("photo_sha256", PHOTO_HASH_BYTES, True), row.statement(public_key, self.network),
+        )  # fmt: skip
+        self._check_board(row, station, station.kid)
+        row.finish()
+        return [station]
+
+    def _on_renamed(self, row: Row, _: int, __: str) -> list[Station]:
+        station, name = self._live(row), row.name("name")
+        if name.casefold() != station.name.casefold():
+            self._check_free(row, name)
+        row.finish()
+        return [dataclasses.replace(station, name=name)]
+
+    def _on_moved(self, row: Row, _: int, __: str) -> list[Station]:
+        station = self._live(row)
+        changes: dict[str, Any] = {"place": row.words("place", True), "mounting": row.words("mounting", True)}
+        changes["photo"] = row.hex("photo_sha256", PHOTO_HASH_BYTES, True)
+        row.finish()
+        if not any(changes.values()):
+            raise row.fail("place", "nothing is said to have changed: give a place, a mounting or a photo")
+        return [dataclasses.replace(station, **{key: value for key, value in changes.items() if value})]
+
+    def _on_rotated(self, row: Row, at_us: int, why: str) -> list[Station]:
+        old, public_key, from_us = self._live(row), self._new_key(row), _from(row, at_us)
+        kid = cose.key_id(public_key)
+        new = dataclasses.replace(
+            old, kid=kid, public_key=public_key, enrolled_at_us=at_us, lost=False, doubts=(),
+            statement=row.statement(public_key, self.network),
+        )  # fmt: skip
+        self._check_board(row, new, old.kid)
+        row.finish()
+        former = f"{old.name} (key {1 + sum(s.name.startswith(f'{old.name} (key ') for s in self.stations.values())})"
+        if self.by_name(former):
+            raise row.fail("station", f"its old key would be {former!r}, a name that is taken: rename that one first")
+        doubts = (*old.doubts, Doubt(from_us, None, f"replaced by key {kid.hex()}", why))
+        return [dataclasses.replace(old, name=former, retired=True, lost=False, doubts=doubts), new]
+
+    def _on_revoked(self, row: Row, at_us: int, why: str) -> list[Station]:
+        station, from_us = self._live(row), _from(row, at_us)
+        row.finish()
+        doubts = (*station.doubts, Doubt(from_us, None, "revoked", why))
+        return [dataclasses.replace(station, retired=True, lost=False, doubts=doubts)]
+
+    def _on_lost(self, row: Row, at_us: int, why: str) -> list[Station]:
+        station, from_us = self._live(row), _from(row, at_us)
+        row.finish()
+        if station.lost:
+            raise row.fail("station", f"{station.name} is reported lost already")
+        return [dataclasses.replace(station, lost=True, doubts=(*station.doubts, Doubt(from_us, None, "lost", why)))]
+
+    def _on_found(self, row: Row, at_us: int, _: str) -> list[Station]:
+        station = self._live(row)
+        row.finish()
+        if not station.lost:
+            raise row.fail("station", f"{station.name} is not reported lost")
+        *before, last = station.doubts
+        if at_us < last.from_us:
+            raise row.fail("at", "is before it was lost: is this computer's clock right?")
+        return [dataclasses.replace(station, lost=False, doubts=(*before, last._replace(until_us=at_us)))]
+
+    def _live(self, row: Row) -> Station:
+        """The station that an entry is about; one that is retired stays so."""
+        kid = row.hex("station", fields.KID_BYTES)
+        station = self.stations.get(kid)
+        if station is None:
+            raise row.fail("station", f"{kid.hex()} is not enrolled")
+        if station.retired:
+            raise row.fail("station", f"{station.name} is retired for good: {station.doubts[-1].words}")
+        return station
+
+    def _new_key(self, row: Row) -> bytes:
+        public_key = row.key()
+        for other, whose in ((self.collector_public, "collector"), (self.authority_public, "authority")):
+            if public_key == other:
+                raise row.fail("public_key", f"is the {whose}'s own")
+        known = self.stations.get(cose.key_id(public_key))
+        if known is not None:
+            raise row.fail("kid", f"{known.kid.hex()} is enrolled already, as {known.name!r}")
+        return public_key
+
+    def _check_free(self, row: Row, name: str) -> None:
+        taken = self.by_name(name)
         if taken:
-            raise RegistryError(f"{self.path}: {where}.name: {station.name!r} is taken by station {taken.kid.hex()}")
+            raise row.fail("name", f"{name!r} is taken by station {taken.kid.hex()}")
+
+    def _check_board(self, row: Row, new: Station, allowed: bytes) -> None:
+        """One board, one key: a board that comes with another has lost the first, and someone should know why."""
+        if new.statement is None:
+            return
+        known = self.by_chip(new.statement.chip)
+        if known is not None and known.kid != allowed:
+            raise row.fail(
+                "enrolment",
+                f"this board (chip {new.statement.chip.hex()}) is {known.name}, enrolled with key {known.kid.hex()};"
+                " now it has another: it was erased or flashed anew. If that was you:"
+                f" holdfire registry rotate {known.name!r} PORT",
+            )
+
+    def by_chip(self, chip: bytes) -> Station | None:
+        """The station that is in use on that board."""
+        for station in self.stations.values():
+            if not station.retired and station.statement is not None and station.statement.chip == chip:
+                return station
+        return None
+
+    def _put(self, station: Station) -> None:
+        old = self.stations.get(station.kid)
+        if old is not None and self._kid_by_name.get(old.name.casefold()) == old.kid:
+            del self._kid_by_name[old.name.casefold()]
         self.stations[station.kid] = station
         self._kid_by_name[station.name.casefold()] = station.kid
+
+    # Looking up
 
     def by_name(self, name: str) -> Station | None:
         """The station of that name. Capitals do not tell names apart: people read them over a radio."""
@@ -126,33 +323,26 @@ class Registry:
             raise RegistryError(f"no station {name_or_kid!r} in {self.path} (there is: {known})")
         return station
 
-    def save(self, new: bool = False) -> None:
-        """Write atomically: readers see the old file or the new one, whatever happens. `new` refuses to overwrite."""
-        rows = [
-            {
-                "kid": s.kid.hex(),
-                "public_key": s.public_key.hex(),
-                "name": s.name,
-                "enrolled_at": times.text(s.enrolled_at_us),
-            }
-            for s in self.stations.values()
-        ]
-        content = {
-            "format": FORMAT,
-            "name": self.name,
-            "network": self.network.hex(),
-            "founded_at": times.text(self.founded_at_us),
-            "collector": {"kid": self.collector_kid.hex(), "public_key": self.collector_public.hex()},
-            "stations": rows,
-        }
-        data = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-        try:
-            _write_atomically(self.path, data, 0o644, new)
-        except OSError as error:
-            raise RegistryError(f"cannot write {self.path}: {error.strerror}") from None
+
+def _from(row: Row, at_us: int) -> int:
+    """Since when a key is not believed: not later than the entry that says so."""
+    from_us = row.time("from")
+    if from_us > at_us:
+        raise row.fail("from", f"{times.text(from_us, 0)} lies in the future of this change, {times.text(at_us, 0)}")
+    return from_us
 
 
-@dataclass(frozen=True)
+def _key_object(public_key: bytes) -> dict[str, str]:
+    return {"kid": cose.key_id(public_key).hex(), "public_key": public_key.hex()}
+
+
+def _details(place: str, mounting: str, photo: bytes) -> dict[str, str]:
+    """What the operator knows of a station, as far as it is known."""
+    given = {"place": place, "mounting": mounting, "photo_sha256": photo.hex()}
+    return {key: value for key, value in given.items() if value}
+
+
+@dataclasses.dataclass(frozen=True)
 class Deployment:
     """The files of a base, all in one directory."""
 
@@ -167,6 +357,11 @@ class Deployment:
         return self.directory / "collector.key"
 
     @property
+    def authority_path(self) -> pathlib.Path:
+        """Where the authority's key is unless it is kept elsewhere, which is better."""
+        return self.directory / "authority.key"
+
+    @property
     def config_path(self) -> pathlib.Path:
         return self.directory / "config.toml"
 
@@ -178,30 +373,35 @@ class Deployment:
     def forward_directory(self) -> pathlib.Path:
         return self.directory / "forward"
 
-    def found(self, name: str, now_us: int) -> Registry:
-        """Make the collector's key and an empty registry. Never overwrites: raises RegistryError."""
+    def check_new(self) -> None:
+        """Raises RegistryError where a deployment was founded already: nothing of it is ever overwritten."""
         for path in (self.registry_path, self.database_path, self.key_path):
             if path.exists():
                 raise RegistryError(
                     f"{path} exists: a deployment was founded here, and its keys are not to be overwritten; "
                     "name another directory, or move the old files away"
                 )
+
+    def found(self, name: str, now_us: int, authority: Authority) -> Registry:
+        """Make the collector's key and a registry without stations. Never overwrites: raises RegistryError."""
+        self.check_new()
         private = Ed25519PrivateKey.generate()
-        registry = Registry.create(self.registry_path, name, private.public_key().public_bytes_raw(), now_us)
+        public = private.public_key().public_bytes_raw()
+        registry = Registry.create(self.registry_path, name, public, now_us, authority)
         pem = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            _write_atomically(self.key_path, pem, 0o600, new=True)
+            files.write_atomically(self.key_path, pem, 0o600, new=True)
         except OSError as error:
             raise RegistryError(f"cannot write {self.key_path}: {error.strerror}") from None
         registry.save(new=True)
         return registry
 
     @contextlib.contextmanager
-    def changing_registry(self) -> Iterator[Registry]:
-        """The registry, loaded under a lock and saved at the end; so two `enrol` at once do not lose a station."""
+    def changing_registry(self, authority: Authority) -> Iterator[Registry]:
+        """The registry, loaded under a lock and saved at the end; so two changes at once do not lose one."""
         try:
             lock = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
@@ -209,9 +409,15 @@ class Deployment:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             registry = Registry.load(self.registry_path)
-            before = dict(registry.stations)
+            if authority.public != registry.authority_public:
+                raise RegistryError(
+                    f"this authority key ({cose.key_id(authority.public).hex()}) is not that of {self.registry_path}"
+                    f" ({registry.authority_kid.hex()}): name the right one with --key FILE"
+                )
+            registry.authority = authority
+            before = len(registry.entries)
             yield registry
-            if registry.stations != before:
+            if len(registry.entries) > before:
                 registry.save()
         finally:
             os.close(lock)
@@ -236,120 +442,3 @@ def load_collector_key(path: str | os.PathLike[str], public: bytes | None = None
     if public is not None and key.public_key().public_bytes_raw() != public:
         raise RegistryError(f"{path}: is not the key that the registry names as the collector's; one of them is wrong")
     return key
-
-
-class _Reader:
-    """Takes known keys out of one JSON object and refuses what is left over."""
-
-    def __init__(self, path: pathlib.Path, where: str, value: Any):
-        if not isinstance(value, dict):
-            raise RegistryError(f"{path}: {where.rstrip('.') or 'the file'}: not an object")
-        self.path = path
-        self.where = where
-        self.left = dict(value)
-
-    def take(self, key: str) -> Any:
-        if key not in self.left:
-            raise RegistryError(f"{self.path}: {self.where}{key}: missing")
-        return self.left.pop(key)
-
-    def finish(self) -> None:
-        for key in self.left:
-            raise RegistryError(f"{self.path}: {self.where}{ascii(key[:60])[1:-1]}: no such key in format {FORMAT}")
-
-    def fail(self, key: str, reason: str) -> RegistryError:
-        return RegistryError(f"{self.path}: {self.where}{key}: {reason}")
-
-    def text(self, key: str) -> str:
-        value = self.take(key)
-        if not isinstance(value, str):
-            raise self.fail(key, "not a text")
-        return value
-
-    def number(self, key: str) -> int:
-        value = self.take(key)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self.fail(key, "not a whole number")
-        return value
-
-    def name(self, key: str) -> str:
-        value = self.text(key)
-        check_name(value, self.path, self.where + key)
-        return value
-
-    def hex(self, key: str, size: int) -> bytes:
-        value = self.text(key)
-        if len(value) != 2 * size or value.strip("0123456789abcdef"):
-            raise self.fail(key, f"not {2 * size} lower-case hex digits")
-        return bytes.fromhex(value)
-
-    def time(self, key: str) -> int:
-        try:
-            return times.parse(self.text(key))
-        except ValueError as error:
-            raise self.fail(key, str(error)) from None
-
-    def key(self) -> bytes:
-        """The public key of an object that states `kid` and `public_key`; the two must agree."""
-        public_key = self.hex("public_key", fields.PUBLIC_KEY_BYTES)
-        if self.hex("kid", fields.KID_BYTES) != cose.key_id(public_key):
-            raise self.fail("kid", f"is not of this public key, which has {cose.key_id(public_key).hex()}")
-        return public_key
-
-
-def check_name(name: str, path: pathlib.Path, where: str) -> None:
-    """Names are printed on terminals and in statements: printable, not blank at the ends, bounded."""
-    if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
-        raise RegistryError(
-            f"{path}: {where}: a name has 1 to {MAX_NAME_CHARS} printable characters and no blanks at its ends"
-        )
-
-
-def _read_json(path: pathlib.Path) -> Any:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_REGISTRY_BYTES + 1)
-    except FileNotFoundError:
-        raise RegistryError(f"no registry at {path}: `holdfire init` founds a deployment; or name its --dir") from None
-    except OSError as error:
-        raise RegistryError(f"cannot read {path}: {error.strerror}") from None
-    if len(data) > MAX_REGISTRY_BYTES:
-        raise RegistryError(f"{path}: larger than {MAX_REGISTRY_BYTES} bytes; this is not a registry")
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        taken: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in taken:  # json keeps the last one silently; two readers must not see two registries
-                raise RegistryError(f"{path}: {ascii(key[:60])[1:-1]}: stands twice in one object")
-            taken[key] = value
-        return taken
-
-    try:
-        return json.loads(data.decode(), object_pairs_hook=once)
-    except RegistryError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise RegistryError(f"{path}: not JSON ({str(error)[:120]}); restore it from a copy") from None
-
-
-def _write_atomically(path: pathlib.Path, data: bytes, mode: int, new: bool) -> None:
-    """Temporary file, fsync, rename, fsync of the directory. `new` raises FileExistsError instead of replacing."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            os.link(temporary, path)  # unlike rename, this fails when the name is taken
-        else:
-            os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -9,15 +9,19 @@ import json
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from holdfire.authority import KeyInMemory
 from holdfire.config import Settings
 from holdfire.ingest import Ingest
 from holdfire.registry import Deployment, Registry, Station
+from holdfire.statement import check
 from holdfire.store import Store
-from holdfire_protocol import cose, fields, frame, line, record
+from holdfire_protocol import cose, enrolment, fields, frame, line, record
 
 START_US = 1_795_000_000_000_000  # 2026-11-18T10:26:40Z
 NETWORK = bytes(range(16))
 COLLECTOR = Ed25519PrivateKey.from_private_bytes(b"\x11" * 32)
+AUTHORITY = KeyInMemory(Ed25519PrivateKey.from_private_bytes(b"\x12" * 32))
+PASSPHRASE = "kept apart from the key"
 INTERVAL_S = 60
 
 
@@ -60,8 +64,22 @@ class Signer:
         self.seq, self.prev = named["seq"], record.record_hash(message)
         return message
 
-    def station(self, enrolled_at_us=START_US):
-        return Station(self.kid, self.public, self.name, enrolled_at_us)
+    def station(self, enrolled_at_us=START_US, **details):
+        return Station(self.kid, self.public, self.name, enrolled_at_us, **details)
+
+    def statement(self, **changes):
+        """What a board says of itself when it is enrolled, signed; `changes` overrides fields."""
+        named = {
+            "public_key": self.public,
+            "collector": COLLECTOR.public_key().public_bytes_raw(),
+            "chip": bytes.fromhex("240ac4") + self.public[:3],
+            "board": b"esp32-devkit",
+            "firmware": bytes.fromhex("00112233445566aa"),
+            "challenge": bytes(16),
+            **changes,
+        }
+        payload = enrolment.encode(named)
+        return record.sign1(payload, self.kid, enrolment.AAD_ENROLMENT, self.network, self.key.sign)
 
 
 def impulse(**changes):
@@ -114,8 +132,9 @@ class Base:
     def __init__(self, directory, *signers, network=NETWORK):
         self.deployment = Deployment(directory)
         self.registry = Registry(
-            self.deployment.registry_path, "Valley line", network, START_US, COLLECTOR.public_key().public_bytes_raw()
-        )
+            self.deployment.registry_path, "Valley line", network, START_US, COLLECTOR.public_key().public_bytes_raw(),
+            AUTHORITY,
+        )  # fmt: skip
         for signer in signers:
             self.registry.add(signer.station())
         directory.mkdir(parents=True, exist_ok=True)
@@ -154,7 +173,9 @@ def story(directory):
     base = Base(directory)
     for signer in (ridge, bridge):
         signer.boot_at_us = dusk_us - 20 * minute_us
-        base.registry.add(signer.station(dusk_us - 15 * minute_us))
+        place = {"Ridge north": "mast above the mill", "Bridge": "east pillar, downstream"}[signer.name]
+        station = signer.station(dusk_us - 15 * minute_us, place=place, statement=check(signer.statement(), NETWORK))
+        base.registry.add(station, why="one of the first two")
     base.registry.save()
     position = {"Ridge north": (469_480_900, 74_474_400, 5405, 9), "Bridge": (469_391_200, 74_601_700, 4980, 11)}
     shots = [(1, 0, 2_097_152), (1, 1_730_000, 1_883_000), (2, 2_214_000, 402_100)]  # station, after, peak

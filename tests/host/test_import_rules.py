@@ -13,8 +13,9 @@ OURS = {"holdfire_protocol": "protocol", "holdfire_station": "firmware", "holdfi
         "bench": "tools", "generate": "tools", "simulate": "tools"}
 MAY_IMPORT = {"protocol": {"protocol"}, "firmware": {"firmware", "protocol"}, "host": {"host", "protocol"}}
 CHIP = {"machine", "esp32"}
-# Drivers, one a part of the board; and the one place that makes them and hands them on. Nothing else touches the chip.
-DRIVERS = {"microphone.py", "gnss.py", "sensing/power.py", "sensing/tamper.py"}
+# Drivers, one a part of the board, and what reads the chip's id; and the one place that makes them and hands them on.
+# Nothing else touches the chip.
+DRIVERS = {"microphone.py", "gnss.py", "sensing/power.py", "sensing/tamper.py", "statement.py"}
 COMPOSITION = {"station.py"}
 
 

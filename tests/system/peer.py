@@ -15,6 +15,7 @@ import tty
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from holdfire.authority import KeyInMemory
 from holdfire.registry import Deployment, Station
 from holdfire_protocol import cose, fields, frame, line, record
 
@@ -23,7 +24,7 @@ def found_deployment(directory, names=("alpha", "bravo", "charlie")):
     """A deployment on disk with these stations enrolled. Returns (deployment, registry, station keys by name)."""
     deployment = Deployment(directory)
     now_us = time.time_ns() // 1000
-    registry = deployment.found("Test line", now_us)
+    registry = deployment.found("Test line", now_us, KeyInMemory(Ed25519PrivateKey.generate()))
     keys = {}
     for name in names:
         key = Ed25519PrivateKey.generate()

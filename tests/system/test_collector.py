@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from holdfire import config, errors, times
 from holdfire.collector import Collector, check_clock, only_one
-from holdfire.registry import Station
+from holdfire.registry import Registry, Station
 from holdfire.store import Reader
 from holdfire_protocol import cose
 from tests.mpy import REPO
@@ -168,20 +168,25 @@ def test_a_delivery_under_way_is_finished_and_noted_when_it_stops(base):
 
 def test_a_station_enrolled_meanwhile_is_accepted(base):
     deployment, registry, peers, pattern = base
-    newcomer = registry.stations.pop(peers["charlie"].chain.kid)
-    os.rename(registry.path, registry.path.with_suffix(".old"))
-    registry.save()
+    newcomer = registry.stations[peers["charlie"].chain.kid]
+    registry.path.unlink()
+    without = Registry(registry.path, registry.name, registry.network, registry.founded_at_us,
+                       registry.collector_public, registry.authority)  # fmt: skip
+    for station in registry.stations.values():
+        if station != newcomer:
+            without.add(station)
+    without.save()
     peer = peers["charlie"]
     peer.start()
     running = Running(deployment, [pattern])
     running.saw("refused", "no station")
     assert peer.acknowledged == 0
-    with deployment.changing_registry() as changing:
+    with deployment.changing_registry(registry.authority) as changing:
         changing.add(Station(newcomer.kid, newcomer.public_key, "charlie", times.now_us()))
     running.saw("registry", "3 stations")
     until(lambda: peer.acknowledged > 0)
-    whole = registry.path.read_text()
-    registry.path.write_text(whole.replace(registry.network.hex(), "00" * 16))
+    other = Registry.create(registry.path, "Other", registry.collector_public, times.now_us(), registry.authority)
+    other.save()
     running.saw("registry", "is another deployment's now")
     registry.path.write_text("{ damaged")
     running.saw("registry", "the old one stays in use")

@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
                                    utc_us=times.now_us(), fix_s=4, baud=BAUD)
         station.start()
         station.wait_for("watchdog", timeout=30)
-        holdfire("enrol", str(station.port), "--name", "bench", "--dir", str(base))
+        holdfire("provision", str(station.port), "--name", "bench", "--dir", str(base))
         collector = subprocess.Popen(
             [sys.executable, "-m", "holdfire", "collect", str(station.port), "--json", "--dir", str(base)],
             env=environment(), stdout=subprocess.PIPE, text=True)
@@ -113,4 +113,5 @@ def holdfire(*arguments: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(REPO / part) for part in ("host", "protocol"))}
+    path = os.pathsep.join(str(REPO / part) for part in ("host", "protocol"))
+    return {**os.environ, "PYTHONPATH": path, "HOLDFIRE_PASSPHRASE": "simulated, so no secret"}

@@ -39,8 +39,18 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """What a command takes, but for --help."""
-    return [a for a in parser._actions if not isinstance(a, argparse._HelpAction)]
+    """What a command takes, but for --help; and all that its actions take, where it has actions."""
+    found = [a for a in parser._actions if not isinstance(a, argparse._HelpAction)]
+    return found + [taken for _, inner, _ in _actions_of(parser) for taken in arguments(inner)]
+
+
+def _actions_of(parser: argparse.ArgumentParser) -> list[tuple[str, argparse.ArgumentParser, str]]:
+    """(name, parser, help) of a command's actions."""
+    return [
+        (named.dest, action.choices[named.dest], named.help or "")
+        for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+        for named in action._choices_actions
+    ]  # fmt: skip
 
 
 def _fill_block(found: re.Match[str]) -> str:
@@ -49,13 +59,22 @@ def _fill_block(found: re.Match[str]) -> str:
 
 
 def _option_rows(name: str) -> list[str]:
-    parser = commands()[name]
+    return _rows_of(commands()[name]) or ["It takes no options."]
+
+
+def _rows_of(parser: argparse.ArgumentParser) -> list[str]:
+    actions = _actions_of(parser)
+    if actions:
+        rows = []
+        for name, inner, text in actions:
+            rows += [f"- **{name}**: {text}", *("  " + row for row in _rows_of(inner))]
+        return rows
     rows = []
     for action in arguments(parser):
         value = action.metavar if action.metavar else (action.dest.upper() if action.nargs != 0 else "")
         spelled = ", ".join(f"{option} {value}".strip() for option in action.option_strings) or str(value)
         rows.append(f"- `{spelled}`: {parser._get_formatter()._expand_help(action)}")
-    return rows or ["It takes no options."]
+    return rows
 
 
 def _setting_rows() -> list[str]:

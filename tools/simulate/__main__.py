@@ -122,7 +122,7 @@ class Network:
         enrolled = {known.name for known in Registry.load(self.base / "registry.json").stations.values()}
         for station in self.stations:
             if station.name not in enrolled:
-                self.command("enrol", str(station.port), "--name", station.name)
+                self.command("provision", str(station.port), "--name", station.name)
         self.receiver = Receiver()
         self.intruder = Intruder(self.directory / "intruder")
         ports = [str(station.port) for station in self.stations] + [str(self.intruder.path)]
@@ -357,7 +357,7 @@ class Intruder:
 
 def environment() -> dict[str, str]:
     path = os.pathsep.join(str(REPO / part) for part in ("host", "protocol"))
-    return {**os.environ, "PYTHONPATH": path, "NO_COLOR": "1"}
+    return {**os.environ, "PYTHONPATH": path, "NO_COLOR": "1", "HOLDFIRE_PASSPHRASE": "simulated, so no secret"}
 
 
 def shown(text) -> str:

@@ -2,7 +2,8 @@
 
 COMMANDS = (
     "init",
-    "enrol",
+    "provision",
+    "registry",
     "collect",
     "console",
     "stations",

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from .. import times
+from .. import authority, times
 from ..errors import UsageError
 from ..registry import Deployment, Registry
 from ..views import View
@@ -31,12 +31,32 @@ def add_period(parser: argparse.ArgumentParser, of_what: str) -> None:
         parser.add_argument(option, metavar="WHEN", help=text)
 
 
+def add_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--key", metavar="FILE", default=None,
+        help="the authority's key, as in --key /media/stick/authority.key (default: authority.key in --dir)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--passphrase-file", metavar="FILE", default=None,
+        help=f"its passphrase, as in --passphrase-file secret.txt (default: ${authority.VARIABLE}, else asked for)",
+    )  # fmt: skip
+
+
 def add_json(parser: argparse.ArgumentParser, query: str) -> None:
     parser.add_argument("--json", action="store_true", help=f"one JSON object a line, as in --json | jq {query}")
 
 
 def deployment(args: argparse.Namespace) -> Deployment:
     return Deployment(Path(args.dir or os.environ.get("HOLDFIRE_DIR") or DEFAULT_DIRECTORY))
+
+
+def key_path(args: argparse.Namespace) -> Path:
+    return Path(args.key) if args.key else deployment(args).authority_path
+
+
+def unlock(args: argparse.Namespace) -> authority.KeyInMemory:
+    """The deployment's authority, for a command that changes the registry."""
+    return authority.load(key_path(args), authority.ask_passphrase(args.passphrase_file))
 
 
 def open_view(args: argparse.Namespace) -> tuple[Registry, View]:

@@ -1,0 +1,38 @@
+"""What the station says of itself to whoever enrols it, signed. In memory only while it is asked, a few times in a life.
+
+The one place that reads the chip's own id.
+"""
+
+import sys
+
+import machine
+from holdfire_protocol import enrolment, record
+
+from . import crypto
+
+
+def lines(station, challenge: bytes) -> list:
+    """The console's answer: the signed enrolment in hex, or that it must wait its turn."""
+    if station.recorder is None:
+        return [station.identity_fault or "enrolment none"]
+    if crypto.at_work.locked():
+        return ["busy signing: ask again"]  # its buffers are taken, and 8 KB for others may not be free
+    who = station.identity
+    payload = enrolment.encode({
+        "public_key": who.public,
+        "collector": who.collector_public,
+        "chip": machine.unique_id(),
+        "board": _board_name(),
+        "firmware": station.firmware,
+        "challenge": challenge,
+    })  # fmt: skip
+    message = record.sign1(payload, who.kid, enrolment.AAD_ENROLMENT, who.network, who.key.sign)
+    return ["enrolment " + message.hex()]
+
+
+def _board_name() -> bytes:
+    """Read again for this: 3 KB that nothing else needs after boot."""
+    from board import BOARD
+
+    del sys.modules["board"]
+    return BOARD["name"].encode()

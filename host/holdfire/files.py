@@ -1,0 +1,29 @@
+"""Small files that are replaced whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+
+
+def write_atomically(path: pathlib.Path, data: bytes, mode: int, new: bool) -> None:
+    """Temporary file, fsync, rename, fsync of the directory. `new` raises FileExistsError instead of replacing."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            os.link(temporary, path)  # unlike rename, this fails when the name is taken
+        else:
+            os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
