@@ -1,5 +1,6 @@
 """The console over real pseudo-terminals: noise, pulled cables, typed lines, logs, Ctrl-C; and the real firmware."""
 
+import contextlib
 import os
 import pathlib
 import pty
@@ -230,10 +231,16 @@ def test_wrong_moves_get_one_line(capsys, tmp_path, station, monkeypatch):
         assert "another program is using it" in refused(4, station.port)
 
 
+@contextlib.contextmanager
 def console_process(port, *more, **options):
     code = "import sys; from holdfire import cli; sys.exit(cli.main(sys.argv[1:]))"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm-256color", **options.pop("env", {})}
-    return subprocess.Popen([sys.executable, "-c", code, "console", port, *map(str, more)], env=env, **options)
+    command = [sys.executable, "-c", code, "console", port, *map(str, more)]
+    with subprocess.Popen(command, env=env, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # a test that failed would otherwise wait for a console that nobody ends
 
 
 @pytest.mark.parametrize("no_colour", [False, True])
