@@ -18,6 +18,8 @@ import tempfile
 REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 README = REPO / "host" / "README.md"
 
+OFTEN = 3  # an option that more actions than this have in common is told once
+
 _BLOCK = re.compile(r"<!-- (options ([a-z]+)|settings) -->\n.*?<!-- end -->", re.S)
 _CONSOLE = re.compile(r"```console\n(.*?)```", re.S)
 
@@ -65,10 +67,13 @@ def _option_rows(name: str) -> list[str]:
 def _rows_of(parser: argparse.ArgumentParser) -> list[str]:
     actions = _actions_of(parser)
     if actions:
+        of_each = [(name, text, _rows_of(inner)) for name, inner, text in actions]
+        all_rows = [row for _, _, taken in of_each for row in taken]
+        often = [row for row in dict.fromkeys(all_rows) if all_rows.count(row) > OFTEN]
         rows = []
-        for name, inner, text in actions:
-            rows += [f"- **{name}**: {text}", *("  " + row for row in _rows_of(inner))]
-        return rows
+        for name, text, taken in of_each:
+            rows += [f"- **{name}**: {text}", *("  " + row for row in taken if row not in often)]
+        return [*rows, "", "Several of them take also:", "", *often]
     rows = []
     for action in arguments(parser):
         value = action.metavar if action.metavar else (action.dest.upper() if action.nargs != 0 else "")

@@ -21,7 +21,7 @@ HELP = "who belongs to the deployment: history, changes, lost stations, cards"
 EXAMPLES = (
     "holdfire registry list",
     "holdfire registry history 'Ridge north'",
-    "holdfire registry verify registry.json --authority 19a8045c1c82f3a0",
+    "holdfire registry verify registry.json --authority f21a1ba385078cf4",
     "holdfire registry check /dev/ttyUSB0 /dev/ttyUSB1",
     "holdfire registry rename 'Ridge north' 'Ridge east' --why 'there are two ridges'",
     "holdfire registry move Bridge --place 'east pillar' --why 'the rail was repaired'",
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_json(shown, ".what")
     shown = action("verify", _verify, "check every signature of a registry, and whose they are")
     shown.add_argument("file", metavar="FILE", nargs="?", help="the registry, as in registry.json (default: --dir's)")
-    shown.add_argument("--authority", metavar="KID", help="must be its authority, as in --authority 19a8045c1c82f3a0")
+    shown.add_argument("--authority", metavar="KID", help="must be its authority, as in --authority f21a1ba385078cf4")
     shown.add_argument("--card", metavar="TEXT", help='what the code of a card says: --card "$(cat scanned.txt)"')
     shown = action("check", _check, "ask the stations on these ports who they are; copies and erased boards show")
     shown.add_argument("port", metavar="PORT", nargs="+", help="serial ports, as in /dev/ttyUSB0 /dev/ttyUSB1")
