@@ -40,8 +40,17 @@ class StationAudit:
     given_up: list[tuple[int, int]] = field(default_factory=list)
     starts_at_genesis: bool = False
     restarts: list[tuple[int, int]] = field(default_factory=list)
-    receipted_to: int = 0
+    forks: list[tuple[int, list[int]]] = field(default_factory=list)  # (record, those that follow it) where several do
     receipts: int = 0
+    receipted_to: int = 0  # the highest record of the file that a receipt names, or 0
+    receipted_at_us: int = 0  # when the first such receipt was signed
+    promised_to: int = 0  # the highest number that a receipt names, in the file or not
+    promised_at_us: int = 0
+
+    @property
+    def promised_missing(self) -> list[tuple[int, int]]:
+        """Numbers that the base once signed to hold, between the first and the last of the file, and not in it."""
+        return [(low, min(high, self.promised_to)) for low, high in self.missing if low <= self.promised_to]
 
 
 @dataclass
@@ -130,6 +139,8 @@ def _judge_station(found: StationAudit, where: dict[bytes, str], outcome: Audit)
         for checked in plain if len(plain) > 1 else ():
             broken.add(checked.hash)
             fail(checked, "chain", f"{len(plain)} records claim to follow {prev.hex()[:12]}: the chain forks")
+        if len(after) > 1 and prev in by_hash:
+            found.forks.append((by_hash[prev].seq, [checked.seq for checked in after]))
     for checked in found.records:
         before = by_hash.get(checked.prev)
         reason = _link_fault(checked, before, genesis, by_seq)
@@ -232,9 +243,12 @@ def _judge_receipts(
             if found is None:
                 continue
             found.receipts += 1
+            if seq > found.promised_to:
+                found.promised_to, found.promised_at_us = seq, named["time"][1]
             same = [c.hash for c in found.records if c.seq == seq]
             if digest in same:
-                found.receipted_to = max(found.receipted_to, seq)
+                if seq > found.receipted_to:
+                    found.receipted_to, found.receipted_at_us = seq, named["time"][1]
             elif same:
                 reason = f"beacon {number} receipts another record {seq} of {found.station.name} than this one"
                 outcome.failures.append(Failure("", same[0], "beacon", reason))

@@ -123,6 +123,15 @@ class View(Reader):
         row = self._fetch_one("SELECT min(seq) AS seq FROM records WHERE kid = ? AND link = ?", (kid, PENDING))
         return (row and row["seq"]) or 0
 
+    def receipts_of(self, kid: bytes, first_seq: int, last_seq: int) -> Iterator[tuple[int, bytes]]:
+        """(number, signed beacon) of the kept receipts that name these records, and of the first beyond."""
+        rows = self._db.execute(
+            "SELECT number, message FROM receipted JOIN beacons USING (number) WHERE kid = ?1 AND seq >= ?2 AND seq <="
+            " coalesce((SELECT min(seq) FROM receipted WHERE kid = ?1 AND seq >= ?3), ?3) ORDER BY number",
+            (kid, first_seq, last_seq),
+        )
+        return ((row["number"], row["message"]) for row in rows)
+
     def followers(self, kid: bytes, seq: int, digest: bytes) -> list[sqlite3.Row]:
         """Records that name this one as the record before them; more than one is a fork."""
         return self._db.execute(

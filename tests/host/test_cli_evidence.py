@@ -9,13 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfire import audit, checks, cli, evidence, quiet, times
+from holdfire.beacons import Beacons
 from holdfire.errors import Refused
 from holdfire.registry import Registry
+from holdfire.store import Store
 from holdfire.verify import Verified, Verifier
 from holdfire.views import View
 from holdfire_protocol import cbor, cose, fields, record
 
-from .made import INTERVAL_S, NETWORK, START_US, Base, Signer, impulse, json_lines, lines_of, status, tamper
+from .made import COLLECTOR, INTERVAL_S, NETWORK, START_US, Base, Signer, impulse, json_lines, lines_of, status, tamper
 
 NOW_US = START_US + 86_400_000_000
 MINUTE_US = 60_000_000
@@ -303,7 +305,7 @@ def test_a_serial_log_with_text_noise_and_beacons(base, capsys, tmp_path):
     code, out, _ = run(capsys, "verify", path)
     assert code == 0
     assert "kind        serial log with frame lines" in out
-    assert "receipts  the base confirmed that it stored everything up to record 8" in out
+    assert f"receipts  the base signed at {times.text(NOW_US, 0)} that it stored everything up to record 8" in out
     assert "repeated  1 copy of records" in out
     assert "beacon     1 passed" in out
 
@@ -470,3 +472,107 @@ def test_nothing_stored_proves_nothing(base, capsys):
     assert "listened    at least 0 s of 2 h (0.00%)" in out
     assert "heard       not known: no status record speaks of this period" in out
     assert "none of this period is stored, so nothing is proven" in out
+
+
+# receipts as evidence
+
+
+def receipt(base, at_us, *messages):
+    """What a run of the collector signs and keeps, for the newest of these; and a commit after it."""
+    store = Store(base.deployment.database_path)
+    beacons = Beacons(COLLECTOR, NETWORK, store, 1000, lambda: at_us)
+    found = []
+    for message in messages:
+        parts = cose.parse(message)
+        found.append((parts.kid, cbor.decode(parts.payload)[1], record.record_hash(message)))
+    beacons.lines(found)
+    store.close()
+
+
+def test_an_export_shows_when_the_base_signed_that_it_holds_the_records(base, capsys, tmp_path):
+    signed_us = START_US + 9 * MINUTE_US
+    receipt(base, signed_us, base.messages[4], base.bridge_messages[2])
+    receipt(base, signed_us + MINUTE_US, base.messages[7], base.bridge_messages[2])  # nothing new of Bridge
+    receipt(base, signed_us + 2 * MINUTE_US, base.messages[7])  # nothing new at all: not kept
+    out_file = tmp_path / "all.cbor"
+    code, out, _ = run(capsys, "export", "--all", "-o", out_file)
+    assert code == 0 and "Wrote 11 records" in out and "2 receipts that this base signed for them" in out
+    code, out, _ = run(capsys, "verify", out_file, "--complete")
+    assert code == 0 and "beacon     2 passed" in out
+    ridge, bridge = out.split("Station ")[2], out.split("Station ")[1]
+    later_us = signed_us + MINUTE_US
+    assert f"the base signed at {times.text(later_us, 0)} that it stored everything up to record 8" in ridge
+    assert f"the base signed at {times.text(signed_us, 0)} that it stored everything up to record 3" in bridge
+    # Of a part, the receipt beyond it goes along: the chain between is what a court asks for next.
+    run(capsys, "export", "--station", "Ridge north", "--to-seq", "3", "-o", tmp_path / "part.cbor")
+    out = run(capsys, "verify", tmp_path / "part.cbor")[1]
+    assert "stored everything up to number 5, which is not in this file" in out
+
+
+def test_what_the_base_receipted_and_cannot_show_is_named(base, capsys, tmp_path):
+    receipt(base, START_US + 9 * MINUTE_US, base.messages[7])
+    run(capsys, "export", "--all", "-o", tmp_path / "all.cbor")
+    whole = (tmp_path / "all.cbor").read_bytes()
+    (tmp_path / "less.cbor").write_bytes(whole.replace(base.messages[3] + base.messages[4], b""))
+    code, out, _ = run(capsys, "verify", tmp_path / "less.cbor", "--json")
+    (found,) = json_lines(out)
+    assert code == 0 and not found["complete"]
+    ridge = next(s for s in found["stations"] if s["name"] == "Ridge north")
+    assert ridge["promised_missing"] == [[4, 5]] and ridge["receipted_to"] == 8
+    out = run(capsys, "verify", tmp_path / "less.cbor")[1]
+    assert "receipted, too  numbers 4 to 5, which are not in this file: the base signed that it stored them" in out
+
+
+def test_receipts_survive_the_loss_of_the_database(base, capsys, tmp_path):
+    receipt(base, START_US + 9 * MINUTE_US, base.messages[7])
+    run(capsys, "export", "--all", "-o", tmp_path / "all.cbor")
+    for path in base.deployment.directory.glob("holdfire.sqlite*"):
+        path.unlink()
+    (tmp_path / "forged.cbor").write_bytes((tmp_path / "all.cbor").read_bytes()[:-1] + b"\0")
+    code, out, _ = run(capsys, "import", tmp_path / "forged.cbor")
+    assert code == 1 and "REFUSED        1 bad-signature" in out
+    code, out, _ = run(capsys, "import", tmp_path / "all.cbor")
+    assert code == 0 and "receipts       1 beacon that this base signed" in out
+    run(capsys, "export", "--all", "-o", tmp_path / "again.cbor")
+    assert (tmp_path / "again.cbor").read_bytes() == (tmp_path / "all.cbor").read_bytes()
+
+
+def test_receipts_kept_are_bounded_by_time_and_the_newest_is_always_there(base):
+    ridge = base.ridge
+    made = [ridge.make(START_US + MINUTE_US * n, status=status()) for n in range(9, 70)]
+    store = Store(base.deployment.database_path)
+    for number, message in enumerate(made):
+        at_us = START_US + MINUTE_US * (9 + number)
+        Beacons(COLLECTOR, NETWORK, store, 1000, lambda at_us=at_us: at_us).lines(
+            [(ridge.kid, 9 + number, record.record_hash(message))]
+        )
+    store.close()
+    view = View(base.deployment.database_path)
+    kept = [record.decode_beacon(cose.parse(m).payload) for _, m in view.receipts_of(ridge.kid, 1, 1000)]
+    assert view._db.execute("SELECT count(*) FROM beacons").fetchone()[0] == len(kept)
+    view.close()
+    seqs = [beacon["receipts"][0][1] for beacon in kept]
+    assert seqs[-1] == 69 and seqs[0] == 9 and len(seqs) <= 8
+    gaps_us = [b["time"][1] - a["time"][1] for a, b in zip(kept[:-2], kept[1:-1], strict=True)]
+    assert all(gap_us >= 600_000_000 for gap_us in gaps_us), gaps_us
+
+
+def test_restarts_and_forks_are_told_in_words(base, capsys, tmp_path):
+    ridge = base.ridge
+    after = ridge.seq
+    sent_and_lost = ridge.sign(ridge.fields_of(START_US + 10 * MINUTE_US, status=status()))
+    named = ridge.fields_of(START_US + 11 * MINUTE_US, status=status(), restart=fields.RESTART_UNCLEAN)
+    cut = ridge.sign({**named, "seq": 10, "boot": 2, "uptime_ms": 5})
+    lost = {**named, "seq": 20, "boot": 3, "uptime_ms": 5, "restart": fields.RESTART_JOURNAL_LOST}
+    anew = ridge.sign({**lost, "prev": record.genesis(NETWORK, ridge.public)})
+    base.receive(sent_and_lost, cut, anew, at_us=START_US + 12 * MINUTE_US)
+    out = run(capsys, "stations")[1]
+    assert "lost its journal before record 20, where its chain begins anew" in out
+    assert "gave up numbers, or lost its newest records, in a power cut before record 10" in out
+    forked = record.record_hash(base.messages[-1]).hex()
+    assert "fork      several records follow this one" in run(capsys, "show", forked)[1]
+    run(capsys, "export", "--station", "Ridge north", "-o", tmp_path / "x.cbor")
+    code, out, _ = run(capsys, "verify", tmp_path / "x.cbor")
+    assert code == 0
+    assert f"fork      record {after} is followed by records 9, 10: the station lost what it had sent" in out
+    assert "restart   lost its journal before record 20" in out

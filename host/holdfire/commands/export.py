@@ -1,17 +1,20 @@
 """Write signed records to a file that others check with `holdfire verify`, or with any COSE library.
 
-The file is a CBOR sequence (RFC 8742) of the records, byte for byte as the stations signed them; nothing is added.
-Give registry.json along with it. A record alone proves itself; a whole run of numbers also proves what is not there.
+The file is a CBOR sequence (RFC 8742) of the records, byte for byte as the stations signed them, and after them the
+receipts that this base signed for them; nothing is added. Give registry.json along with it. A record alone proves
+itself; a whole run of numbers also proves what is not there. `export --all` is also the backup that `holdfire import`
+takes in again.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import evidence, times
 from ..errors import UsageError
-from ..output import GOOD, Section, counted, print_report
+from ..output import GOOD, WARN, Section, counted, print_report
 from ..registry import Registry
 from ..views import View, time_of
 from . import common
@@ -53,12 +56,40 @@ def run(args: argparse.Namespace) -> int:
         rows: Iterator[Any] = iter([find_record(view, prefix) for prefix in args.hash])
     else:
         rows = _chosen(args, registry, view)
-    count = evidence.write(args.output, (row["message"] for row in rows))
-    section = Section(f"Wrote {counted(count, 'record')}")
+    spans: dict[bytes, tuple[int, int]] = {}
+    counts: Counter[str] = Counter()
+    evidence.write(args.output, _messages(rows, view, spans, counts))
+    section = Section(f"Wrote {counted(counts['record'], 'record')}")
     section.add("file", str(args.output), GOOD)
+    if counts["receipt"]:
+        section.add("with", f"{counted(counts['receipt'], 'receipt')} that this base signed for them")
+    for kid, (first, last) in spans.items():
+        for taken in view.taken_up(kid):
+            if first <= taken["seq"] <= last:
+                decided = times.text(taken["decided_at_us"], 0)
+                where = f"{registry.stations[kid].name} was taken up at record {taken['seq']} after a loss"
+                section.add("note", f"{where}, by decision on {decided}: {taken['why']}", WARN)
     section.add("check", f"holdfire verify {args.output} --registry {registry.path}")
     print_report([section])
     return 0
+
+
+def _messages(
+    rows: Iterator[Any], view: View, spans: dict[bytes, tuple[int, int]], counts: Counter[str]
+) -> Iterator[bytes]:
+    """The records, then the receipts for them, each once; fills in `spans`: kid -> first and last number."""
+    for row in rows:
+        counts["record"] += 1
+        first, last = spans.get(row["kid"], (row["seq"], row["seq"]))
+        spans[row["kid"]] = (min(first, row["seq"]), max(last, row["seq"]))
+        yield row["message"]
+    written: set[int] = set()
+    for kid, (first, last) in spans.items():
+        for number, message in view.receipts_of(kid, first, last):
+            if number not in written:
+                written.add(number)
+                counts["receipt"] += 1
+                yield message
 
 
 def _chosen(args: argparse.Namespace, registry: Registry, view: View) -> Iterator[Any]:

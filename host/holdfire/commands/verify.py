@@ -1,17 +1,18 @@
 """Check a file of evidence offline: no database, and no trust in whoever handed it over.
 
-FILE is what `holdfire export` writes (a CBOR sequence of signed records), or a serial log: text with !HF1: lines as any
-terminal program captures them, beacons included. Every record's form, signature, enrolment and time is checked, then
-what the records say about each other. Exit code: 0 everything held, 1 something failed, 2 and above could not check.
+FILE is what `holdfire export` writes (a CBOR sequence of signed messages), a file of forward/ (JSON lines), or a serial
+log: text with !HF1: lines as any terminal program captures them. Every record's form, signature, enrolment and time is
+checked, then what the records, and the base's signed receipts, say about each other. Exit code: 0 everything held, 1
+something failed, 2 and above could not check.
 """
 
 import argparse
 import hashlib
 from pathlib import Path
 
-from holdfire_protocol import words
+from holdfire_protocol import fields, words
 
-from .. import audit, evidence, times
+from .. import audit, evidence, show, times
 from ..audit import Audit, StationAudit
 from ..checks import ORDER
 from ..output import BAD, DIM, GOOD, WARN, Section, counted, numbers, print_json, print_report, ranges
@@ -92,13 +93,23 @@ def _station(found: StationAudit) -> Section:
     if found.given_up:
         section.add("never sent", f"{numbers(found.given_up)}, by the station's own signed word", WARN)
     for seq, why in found.restarts:
-        section.add("restart", f"record {seq}: {words.RESTARTS[why]}")
+        section.add("restart", show.restart_words(seq, why), WARN if why != fields.RESTART_FIRST else "")
+    for seq, after in found.forks:
+        follow = f"record {seq} is followed by records {', '.join(map(str, after))}"
+        section.add("fork", f"{follow}: the station lost what it had sent, or its key was copied", WARN)
     if found.repeated:
         section.add("repeated", f"{counted(found.repeated, 'copy', 'copies')} of records, identical: sent again")
-    if found.receipts:
-        text = f"the base confirmed that it stored everything up to record {found.receipted_to}"
-        section.add("receipts", text if found.receipted_to else "the base's receipts name no record of this file",
-                    GOOD if found.receipted_to else "")  # fmt: skip
+    if found.receipted_to:
+        at = times.text(found.receipted_at_us, 0)
+        text = f"the base signed at {at} that it stored everything up to record {found.receipted_to}"
+        section.add("receipts", text, GOOD)
+    if found.promised_to > found.receipted_to:
+        at = times.text(found.promised_at_us, 0)
+        section.add("receipts", f"the base signed at {at} that it stored everything up to number {found.promised_to},"
+                    " which is not in this file")  # fmt: skip
+    if found.promised_missing:
+        text = f"{numbers(found.promised_missing)}, which are not in this file"
+        section.add("receipted, too", f"{text}: the base signed that it stored them, so ask it for them", WARN)
     return section
 
 
@@ -177,7 +188,12 @@ def _json(outcome: Audit, held: bool) -> dict[str, object]:
                 "missing": found.missing,
                 "never_sent": found.given_up,
                 "repeated": found.repeated,
+                "restarts": [{"seq": seq, "why": words.RESTARTS[why]} for seq, why in found.restarts],
+                "forks": found.forks,
                 "receipted_to": found.receipted_to,
+                "receipted_at": times.text(found.receipted_at_us) if found.receipted_to else None,
+                "promised_to": found.promised_to,
+                "promised_missing": found.promised_missing,
             }
             for found in outcome.stations
         ],
