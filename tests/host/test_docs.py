@@ -143,5 +143,5 @@ def test_help_of_the_whole_lists_every_command(capsys):
     shown = capsys.readouterr().out
     assert "example: holdfire init" in shown
     for name, parser in host_readme.commands().items():
-        assert re.search(rf"^    {name} +\w", shown, re.M)
+        assert re.search(rf"^    {name}\s+\w", shown, re.M)
         assert isinstance(parser, argparse.ArgumentParser)
