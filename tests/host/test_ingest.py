@@ -6,7 +6,7 @@ import random
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from holdfire import config, errors, events, ingest
+from holdfire import config, errors, events, ingest, store
 from holdfire.beacons import Beacons
 from holdfire.ingest import Ingest
 from holdfire.registry import load_collector_key
@@ -80,7 +80,8 @@ def test_every_refusal_is_stored_with_its_reason_and_bytes(bench, tmp_path):
     gap = alpha.make(seq=9)
     whole = frame.encode(1, network, good)
     cases = [
-        (line.encode(whole)[:-20] + b"\r\n", errors.DAMAGED, None),
+        (line.encode(whole)[:-20] + b"\r\n", errors.DAMAGED, line.encode(whole)[:-20]),
+        (b"x" * 5000 + b"\r\n", errors.DAMAGED, b"x" * store.KEPT_BYTES),
         (line.encode(whole[:-1]), errors.DAMAGED, whole[:-1]),
         (line.encode(frame.encode(1, far.network, good)), errors.WRONG_NETWORK, frame.encode(1, far.network, good)),
         (bench.line(far.make()), errors.UNKNOWN_STATION, far.make(keep=False)),
@@ -96,7 +97,7 @@ def test_every_refusal_is_stored_with_its_reason_and_bytes(bench, tmp_path):
         outcome = bench.take(sent)
         refused = [event for event in outcome.events if event.kind == "refused"]
         assert [event.reason for event in refused] == [reason]
-        row = bench.reader.refusals(reason)[0]
+        row = max(bench.reader.refusals(reason), key=lambda row: row["id"])
         assert row["text"] == refused[0].text
         assert (row["count"], row["port"]) == (1, "usb0")
         stored = {row["message"] for row in bench.reader.records()}
@@ -244,6 +245,18 @@ def test_the_short_cut_opens_exactly_the_frames_that_the_protocol_opens(bench):
         samples.append(bytes(data))
     for data in samples:
         assert verdict(bench.ingest._open_frame, data) == verdict(lambda d: frame.decode(d, network), data)
+
+
+def test_a_damaged_line_is_kept_whole_however_it_arrives(bench):
+    """In pieces of any size, and with a whole frame after the damage on the same line."""
+    good = bench.line(bench.chains["alpha"].make()).rstrip()
+    for number, sent in enumerate((good[:-1] + b"0", good[:60] + good, b"z" * 1400 + b"tail")):
+        for size in (1, 7, 300, 5000):
+            port = f"usb{number}.{size}"
+            chunks = [sent[at : at + size] for at in range(0, len(sent), size)]
+            bench.ingest.take([(port, chunk) for chunk in [*chunks, b"\r\n"]])
+        kept = {row["bytes"] for row in bench.reader.refusals("damaged") if row["port"].startswith(f"usb{number}.")}
+        assert len(kept) >= 1 and all(sent.startswith(each) and len(each) > 1000 or each == sent for each in kept), kept
 
 
 def test_half_a_line_from_before_a_port_closed_is_not_joined_to_what_comes_after(bench):
