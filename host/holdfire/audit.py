@@ -158,6 +158,7 @@ def _judge_station(found: StationAudit, where: dict[bytes, str], outcome: Audit)
     _describe_runs(found, by_hash, broken, genesis)
     misdated = {failure.hash for failure in outcome.failures if failure.check == "time"}
     _judge_clocks(found.records, misdated, fail)
+    _judge_undated(found, fail)
 
 
 def _link_fault(checked: Verified, before: Verified | None, genesis: bytes, by_seq: dict[int, list[Verified]]) -> str:
@@ -207,6 +208,25 @@ def _judge_clocks(records: list[Verified], misdated: set[bytes], fail: Callable[
         wrong = clocks.judge(checked, checked.hash not in misdated)
         if wrong:
             fail(checked, "time", wrong)
+
+
+def _judge_undated(found: StationAudit, fail: Callable[[Verified, str, str], None]) -> None:
+    """A record without a time was made between those before and after it; a doubt about that time is one about it."""
+    if not found.station.doubts:
+        return
+    after_us: dict[bytes, int] = {}
+    at_us = fields.UTC_MAX_US
+    for checked in reversed(found.records):
+        after_us[checked.hash] = at_us = checked.time[1] if checked.time[0] != fields.TIME_NONE else at_us
+    before_us = 0
+    for checked in found.records:
+        if checked.time[0] != fields.TIME_NONE:
+            before_us = checked.time[1]
+            continue
+        span_us = abs(after_us[checked.hash] - before_us)
+        doubt = found.station.doubt_at((after_us[checked.hash] + before_us) // 2, span_us // 2 + 1)
+        if doubt is not None:
+            fail(checked, "enrolment", f"states no time, and may be of when {doubt}")
 
 
 def _take_beacon(

@@ -66,9 +66,7 @@ def check(message: bytes, registry: Registry, now_us: int) -> Checked:
     steps += content_steps
     verified = None
     if station is not None:
-        since = times.text(station.enrolled_at_us, 0)
-        text = f"{station.name} is of {registry.name} since {since}, with public key {station.public_key.hex()}"
-        steps.append(Step("enrolment", True, text))
+        steps.append(_enrolment(station, registry, named))
         if packed is not None and all(step.passed for step in steps):
             verified = Verified(message, station, packed)
             steps.append(_time(verified, now_us))
@@ -102,6 +100,17 @@ def _content(payload: bytes) -> tuple[dict[str, Any] | None, dict[int, Any] | No
     except schema.FieldError as error:
         return None, None, [*steps, Step("fields", False, str(error))]
     return named, packed, [*steps, Step("fields", True, f"{len(named)} fields, each known, of its type, in its range")]
+
+
+def _enrolment(station: Station, registry: Registry, named: dict[str, Any] | None) -> Step:
+    """Whether the key was to be believed when the record says it was made; one that does not say is left to audit."""
+    if named is not None and named["time"][0] != fields.TIME_NONE:
+        doubt = station.doubt_at(*named["time"][1:])
+        if doubt is not None:
+            return Step("enrolment", False, doubt)
+    since = times.text(station.enrolled_at_us, 0)
+    text = f"{station.name} is of {registry.name} since {since}, with public key {station.public_key.hex()}"
+    return Step("enrolment", True, text)
 
 
 def _time(verified: Verified, now_us: int) -> Step:
