@@ -17,4 +17,5 @@ COMMANDS = (
     "quiet",
     "forward",
     "config",
+    "doctor",
 )
