@@ -10,14 +10,13 @@ import json
 import pathlib
 from typing import Any
 
-from holdfire_protocol import fields
+from holdfire_protocol import enrolment, fields
 
 from . import ed25519_strict, files
 from .authority import Authority
 from .errors import RegistryError
 
 FORMAT = 2
-DOMAIN = b"holdfire.registry.1\x00"
 FIRST_PREV = "00" * fields.HASH_BYTES
 MAX_FILE_BYTES = 16 << 20  # some 10,000 stations; more is not a registry
 _REPAIR = "Never edit this file: restore it from a copy (every base and every party has one)"
@@ -37,7 +36,7 @@ def entry_hash(entry: Entry) -> bytes:
 
 def sign(entry: Entry, network: bytes, authority: Authority) -> Entry:
     """The entry with its signature."""
-    return {**entry, "signature": authority.sign(DOMAIN + network + canonical(entry)).hex()}
+    return {**entry, "signature": authority.sign(enrolment.REGISTRY + network + canonical(entry)).hex()}
 
 
 def check(path: pathlib.Path, entries: list[Entry], network: bytes, authority_public: bytes) -> None:
@@ -52,7 +51,7 @@ def check(path: pathlib.Path, entries: list[Entry], network: bytes, authority_pu
             signature = bytes.fromhex(entry.get("signature", ""))
             if signature.hex() != entry["signature"]:
                 raise ValueError("capital or spaced hex")
-            ed25519_strict.verify(authority_public, DOMAIN + network + canonical(unsigned), signature)
+            ed25519_strict.verify(authority_public, enrolment.REGISTRY + network + canonical(unsigned), signature)
         except (ValueError, TypeError, KeyError, RecursionError):
             raise RegistryError(f"{where}: not as the authority signed it: altered or damaged. {_REPAIR}") from None
         prev = entry_hash(entry).hex()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 AAD_ENROLMENT = b"holdfire.enrolment.1\x00"
+REGISTRY = b"holdfire.registry.1\x00"  # signed before network id and entry, by the authority
 CHALLENGE_BYTES = 16  # drawn by whoever asks a station to state its enrolment
 
 ENROLMENT = fields.Shape("enrolment", (

@@ -161,6 +161,25 @@ class Base:
         return line.encode(frame.encode(fields.FRAME_BEACON, self.registry.network, message))
 
 
+def eventful(path):
+    """A registry in which everything happened that can; its stations are Ridge east (rotated), Bridge and Mill."""
+    day_us = 86_400_000_000
+    registry = Registry(path, "Valley line", NETWORK, START_US, COLLECTOR.public_key().public_bytes_raw(), AUTHORITY)
+    ridge, bridge, mill, new = (Signer(name, seed) for seed, name in enumerate(("Ridge", "Bridge", "Mill", ""), 1))
+    for signer in (ridge, bridge, mill):
+        details = {"place": "a mast", "mounting": "4 m up", "photo": bytes(32)}
+        stated = check(signer.statement(), NETWORK)
+        registry.add(signer.station(START_US + day_us, statement=stated, **details))
+    registry.rename(registry.find("Ridge"), "Ridge east", START_US + 2 * day_us, "there are two")
+    registry.move(registry.find("Bridge"), START_US + 3 * day_us, "the rail", "west pillar", "", bytes(31) + b"1")
+    registry.report_lost(registry.find("Bridge"), START_US + 4 * day_us, START_US + 5 * day_us, "gone")
+    registry.report_found(registry.find("Bridge"), START_US + 6 * day_us, "in the river")
+    fresh = new.station(START_US + 7 * day_us, statement=check(new.statement(), NETWORK))
+    registry.rotate(registry.find("Ridge east"), fresh, START_US + 7 * day_us, "new board")
+    registry.revoke(registry.find("Mill"), START_US + 8 * day_us, START_US + 9 * day_us, "opened")
+    return registry
+
+
 def lines_of(*messages, network=NETWORK):
     return [line.encode(frame.encode(fields.FRAME_RECORD, network, message)) for message in messages]
 

@@ -12,8 +12,10 @@ import pytest
 
 from generate import spec as spec_generator
 from holdfire.errors import REASONS
-from holdfire_protocol import cose, fields
+from holdfire_protocol import cose, enrolment, fields
 from tests.mpy import REPO
+
+from .made import eventful
 
 SPEC = (REPO / "protocol" / "SPEC.md").read_text()
 PROSE = spec_generator.PART.sub("", SPEC)
@@ -128,8 +130,9 @@ def test_genesis_in_the_text_is_what_the_text_says():
     assert hashlib.sha256(b"holdfire.genesis.1\0" + bytes.fromhex(network + public)).hexdigest() == prev
 
 
-def test_the_names_in_the_text_exist():
-    shapes = (fields.RECORD, fields.TIME, fields.STATUS, fields.POSITION, fields.BEACON, fields.RECEIPT)
+def test_the_names_in_the_text_exist(tmp_path):
+    shapes = (fields.RECORD, fields.TIME, fields.STATUS, fields.POSITION, fields.BEACON, fields.RECEIPT,
+              enrolment.ENROLMENT)
     known = {row[1] for shape in shapes for row in shape.rows}
     known |= {row[1] for _, _, rows in fields.OBSERVATION.variants for row in rows}
     known |= {"this type", "begin", "end", "||", "!HF1:", "_us", "_ms", "_s", "_mv", "_db10", "_e7", "_dm", *REASONS}
@@ -137,6 +140,9 @@ def test_the_names_in_the_text_exist():
     known |= {"python tools/generate", "make check"}
     known |= {"tag", "protected header", "unprotected header", "payload", "signature", "message"}  # parts cose.py names
     known |= {"head longer than needed", "time.utc_us", "time.uncertainty_us", "MAX_DEPTH", "MAX_PAYLOAD_BYTES"}
+    known |= {"format", "entries", "(key 1)", "(key 2)"}
+    for entry in eventful(tmp_path / "registry.json").entries:
+        known |= {*entry, entry["what"]}
     used = set(re.findall(r"`([^`\n]+)`", PROSE))
     assert {name for name in used - known if not hasattr(fields, name)} == set()
 

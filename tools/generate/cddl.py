@@ -27,6 +27,7 @@ def render() -> str:
     parts += [f"observation = {' / '.join(v[1] for v in fields.OBSERVATION.variants)}\n\n"]
     parts += [_rule(tables[v[1]]) for v in fields.OBSERVATION.variants]
     parts.append(_instant(tables["instant"]))
+    parts += ["\n", _signed("enrolment"), _rule(tables["enrolment"])]
     return "".join(parts).rstrip("\n") + "\n"
 
 
@@ -34,9 +35,13 @@ def _envelopes() -> str:
     out = []
     for name, number in (("record", fields.FRAME_RECORD), ("beacon", fields.FRAME_BEACON)):
         out.append(f"{name}-frame = [ {number}, bstr .size {fields.NETWORK_TAG_BYTES}, bstr .cbor signed-{name} ]\n")
-        out.append(f"signed-{name} = #6.18([ h'{cose.PROTECTED.hex()}', {{ 4 => bstr .size {fields.KID_BYTES} }}, "
-                   f"bstr .cbor {name}, bstr .size {fields.SIGNATURE_BYTES} ])\n")
+        out.append(_signed(name))
     return "frame = record-frame / beacon-frame\n" + "".join(out) + "\n"
+
+
+def _signed(name: str) -> str:
+    return (f"signed-{name} = #6.18([ h'{cose.PROTECTED.hex()}', {{ 4 => bstr .size {fields.KID_BYTES} }}, "
+            f"bstr .cbor {name}, bstr .size {fields.SIGNATURE_BYTES} ])\n")
 
 
 def _rule(table: field_tables.Table) -> str:

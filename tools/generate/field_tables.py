@@ -1,13 +1,15 @@
-"""Reads fields.py: its tables as Python sees them, and the comment behind each row and limit as a person wrote it."""
+"""Reads fields.py and enrolment.py: their tables as Python sees them, and the comment behind each row and limit as a
+person wrote it."""
 
 import ast
 import io
 import pathlib
 import tokenize
 
-from holdfire_protocol import fields
+from holdfire_protocol import enrolment, fields
 
 SOURCE = pathlib.Path(fields.__file__)
+ENROLMENT_SOURCE = pathlib.Path(enrolment.__file__)
 SHAPES = ("RECORD", "TIME", "STATUS", "POSITION", "BEACON", "RECEIPT")  # and the variants of OBSERVATION
 
 
@@ -30,42 +32,45 @@ class Table:
 
 def tables() -> dict[str, Table]:
     """Every table by name: record, instant, impulse, tamper, status, position, beacon, receipt."""
-    lines = _row_lines()
-    comments = _comments()
+    lines = _row_lines(SOURCE)
+    comments = _comments(SOURCE)
     found = {}
     for variable in SHAPES:
         shape = getattr(fields, variable)
         found[shape.name] = _table(shape.name, shape.rows, shape.is_tuple, lines[variable], comments)
     for _, name, rows in fields.OBSERVATION.variants:
         found[name] = _table(name, rows, False, lines[name.upper() + "_ROWS"], comments)
+    shape, lines = enrolment.ENROLMENT, _row_lines(ENROLMENT_SOURCE)["ENROLMENT"]
+    found[shape.name] = _table(shape.name, shape.rows, shape.is_tuple, lines, _comments(ENROLMENT_SOURCE))
     return found
 
 
 def limits() -> list[tuple[str, int, str]]:
     """(name, value, comment) of every commented number at the top level, in the order of the source."""
-    comments = _comments()
     found = []
-    for node in ast.parse(SOURCE.read_text()).body:
-        if isinstance(node, ast.Assign) and node.lineno in comments and isinstance(node.targets[0], ast.Name):
-            value = getattr(fields, node.targets[0].id)
-            if isinstance(value, int) and not isinstance(value, bool):
-                found.append((node.targets[0].id, value, comments[node.lineno]))
+    for module, source in ((fields, SOURCE), (enrolment, ENROLMENT_SOURCE)):
+        comments = _comments(source)
+        for node in ast.parse(source.read_text()).body:
+            if isinstance(node, ast.Assign) and node.lineno in comments and isinstance(node.targets[0], ast.Name):
+                value = getattr(module, node.targets[0].id)
+                if isinstance(value, int) and not isinstance(value, bool):
+                    found.append((node.targets[0].id, value, comments[node.lineno]))
     return found
 
 
 def _table(name, rows, is_tuple, lines, comments) -> Table:
     if len(rows) != len(lines):
-        raise SystemExit(f"fields.py: {name}: {len(rows)} rows, {len(lines)} found in the source")
+        raise SystemExit(f"{name}: {len(rows)} rows, {len(lines)} found in the source")
     missing = [row[1] for row, line in zip(rows, lines, strict=True) if line not in comments]
     if missing:
-        raise SystemExit(f"fields.py: {name}.{missing[0]} has no comment behind it: say what it means")
+        raise SystemExit(f"{name}.{missing[0]} has no comment behind it: say what it means")
     return Table(name, [Row(row, comments[line]) for row, line in zip(rows, lines, strict=True)], is_tuple)
 
 
-def _row_lines() -> dict[str, list[int]]:
+def _row_lines(source: pathlib.Path) -> dict[str, list[int]]:
     """Line of each row of each table, by the variable the table is assigned to."""
     found = {}
-    for node in ast.parse(SOURCE.read_text()).body:
+    for node in ast.parse(source.read_text()).body:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
             continue
         value = node.value
@@ -76,7 +81,7 @@ def _row_lines() -> dict[str, list[int]]:
     return found
 
 
-def _comments() -> dict[int, str]:
+def _comments(source: pathlib.Path) -> dict[int, str]:
     """Comment on each line that also holds code."""
-    tokens = tokenize.generate_tokens(io.StringIO(SOURCE.read_text()).readline)
+    tokens = tokenize.generate_tokens(io.StringIO(source.read_text()).readline)
     return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT and t.start[1] > 0}

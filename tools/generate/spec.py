@@ -9,7 +9,7 @@ import pathlib
 import re
 
 from generate import annotate, field_tables, samples
-from holdfire_protocol import cbor, cose, fields, frame, line, record, words
+from holdfire_protocol import cbor, cose, enrolment, fields, frame, line, record, words
 
 TARGET = pathlib.Path(__file__).resolve().parents[2] / "protocol" / "SPEC.md"
 PART = re.compile(r"(<!-- begin ([a-z-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -76,12 +76,13 @@ def _limits() -> str:
 
 
 def _domains() -> str:
-    uses = (("AAD_RECORD", "external_aad of a record, before the network id"),
-            ("AAD_BEACON", "external_aad of a beacon, before the network id"),
-            ("GENESIS", "hashed before network id and public key: the start of a chain"))
+    uses = ((fields.AAD_RECORD, "external_aad of a record, before the network id"),
+            (fields.AAD_BEACON, "external_aad of a beacon, before the network id"),
+            (enrolment.AAD_ENROLMENT, "external_aad of an enrolment, before the network id"),
+            (enrolment.REGISTRY, "signed before network id and entry: the registry"),
+            (fields.GENESIS, "hashed before network id and public key: the start of a chain"))
     rows = []
-    for name, use in uses:
-        value = getattr(fields, name)
+    for value, use in uses:
         rows.append([f"`{value.hex()}`", f"`{value.decode()[:-1]}` and a zero byte", use])
     return _rows(["bytes", "in text", "where"], rows)
 
