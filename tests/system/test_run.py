@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tests.mpy import REPO, find_tool
 
 
@@ -56,18 +58,34 @@ def test_a_network_runs_shows_what_happens_and_goes_on_from_its_state(tmp_path):
     assert newest == {"ridge": 2, "mill": 2, "bridge": 2}
 
 
-def test_ctrl_c_leaves_no_process_behind(tmp_path):
+@pytest.fixture
+def running(tmp_path):
+    """`make run`, once its collector is at work: itself, the collector and three stations."""
     find_tool("micropython", "MICROPYTHON")
-    running = subprocess.Popen([sys.executable, REPO / "tools" / "simulate", "--dir", tmp_path], cwd=REPO,
+    process = subprocess.Popen([sys.executable, REPO / "tools" / "simulate", "--dir", tmp_path], cwd=REPO,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = []
-    for line in running.stdout:
+    for line in process.stdout:
         said.append(line)
         if "started" in line:
             break
-    time.sleep(1)
-    assert len(processes_of(tmp_path)) >= 5, "".join(said)  # itself, the collector, three stations
+    assert len(processes_of(tmp_path)) >= 5, "".join(said)
+    yield process
+    process.kill()
+    process.communicate(timeout=60)
+
+
+def test_ctrl_c_leaves_no_process_behind(running, tmp_path):
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=30)
+    running.communicate(timeout=60)
     assert running.returncode == 0
     assert processes_of(tmp_path) == []
+
+
+def test_kill_9_leaves_no_process_behind_either_and_the_base_ends_in_order(running, tmp_path):
+    running.kill()
+    deadline = time.monotonic() + 60
+    while left := processes_of(tmp_path):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    assert not list((tmp_path / "base").glob("*-wal")), "SQLite closed cleanly"

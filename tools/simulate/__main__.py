@@ -130,8 +130,8 @@ class Network:
         arguments += ["--dir", str(self.base)]
         self.say("$", "holdfire " + shlex.join(shown(part) for part in arguments), "bold")
         self.collector = subprocess.Popen(
-            [sys.executable, "-m", "holdfire", *arguments], cwd=REPO, env=environment(), text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+            [sys.executable, REPO / "tools" / "simulate" / "minded.py", *arguments], cwd=REPO, env=environment(),
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         threading.Thread(target=self.relay, name="collector", daemon=True).start()
 
     def end(self) -> None:
