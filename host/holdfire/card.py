@@ -69,23 +69,23 @@ def svg(registry: Registry, station: Station, note: str = "") -> str:
     lines.append(_text(8, 23, size, station.name, weight="bold"))
     at = 29.0
     for detail in (station.place, station.mounting):
-        for part in _folded(detail, 42):
-            lines.append(_text(8, at, 3.4, part))
-            at += 4.4
-    at = max(at + 2, 42)
+        for part in _folded(detail, 40):
+            lines.append(_text(8, at, 3.2, part))
+            at += 4
+    at = 46.0
     thumbprint = cose.key_thumbprint(station.public_key).hex()
     rows = [("station", _grouped(station.kid.hex()))]
-    rows += [("key", _grouped(thumbprint[:32])), ("", _grouped(thumbprint[32:]))]
+    rows += [("" if at else "key", _grouped(thumbprint[at : at + 16])) for at in range(0, len(thumbprint), 16)]
     rows.append(("authority", _grouped(registry.authority_kid.hex())))
     if station.statement is not None:
-        rows.append(("board", f"{station.statement.board}, chip {station.statement.chip.hex()}"))
+        rows += [("board", station.statement.board), ("chip", station.statement.chip.hex())]
     rows.append(("enrolled", times.text(station.enrolled_at_us, 0)))
     for label, value in rows:
         lines.append(_text(8, at, 3, label, "#444"))
         lines.append(_text(26, at, 3, value, family="monospace"))
-        at += 5
-    lines.append(_text(8, 88, 3.4, f"Deployment {registry.name}", weight="bold"))
-    lines.append(_text(8, 92.5, 3, f"network {_grouped(registry.network.hex())}", family="monospace"))
+        at += 4.2
+    lines.append(_text(8, 89, 3.4, f"Deployment {registry.name}", weight="bold"))
+    lines.append(_text(8, 93.5, 3, f"network {_grouped(registry.network.hex())}", family="monospace"))
     if note:
         lines.append(_text(8, 99.5, min(4.0, (WIDTH_MM - 16) / (_WIDE * cell_len(note))), note))
     code = segno.make(text(registry, station), error="m", micro=False)
@@ -93,7 +93,7 @@ def svg(registry: Registry, station: Station, note: str = "") -> str:
     code.save(drawn, kind="svg", border=4, xmldecl=False, svgns=False, omitsize=True, nl=False, light="#fff")
     place = f'x="{_CODE_LEFT_MM}" y="8" width="{_CODE_MM}" height="{_CODE_MM}"'
     lines.append(drawn.getvalue().decode().replace("<svg", f"<svg {place}", 1))
-    lines.append(_text(_CODE_LEFT_MM + 6, 8 + _CODE_MM + 3, 2.6, "check: holdfire registry verify --card TEXT", "#444"))
+    lines.append(_text(_CODE_LEFT_MM + 5, 8 + _CODE_MM + 2, 2.2, "check: holdfire registry verify --card TEXT", "#444"))
     body = "\n".join(lines)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH_MM}mm" height="{HEIGHT_MM}mm" '
