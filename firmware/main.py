@@ -12,6 +12,7 @@ import micropython
 import machine
 
 SAFE_AFTER = 3  # failed starts in a row
+WATCHDOG_MS = 30_000
 
 micropython.kbd_intr(-1)  # a 0x03 in line noise is not Ctrl-C
 # Loading programs leaves as much rubbish as program. Collected early and often, what stays lies close together, and the
@@ -21,6 +22,10 @@ gc.threshold(4096)
 
 def run(crashes: int, why) -> None:
     """Returns only when a person asked for the prompt."""
+    try:
+        machine.WDT(timeout=WATCHDOG_MS)  # a start that hangs has failed, too
+    except Exception as error:  # some emulated chips have none
+        print(error)
     if crashes >= SAFE_AFTER:
         from holdfire_station.safe import Station
     else:
@@ -57,5 +62,5 @@ except BaseException as error:
         print("BROKEN: flash this board anew; Ctrl-C within a minute gives MicroPython's prompt")
         micropython.kbd_intr(3)
         time.sleep(60)
-    time.sleep(3)  # for the console, and for a cell that a burst of resets would drain
+    time.sleep(1)  # for the console
     machine.reset()

@@ -62,7 +62,7 @@ def _status(station, _) -> list:
 
 
 def _missing(station) -> list:
-    return [("MISSING    %s: %s" % item)[:COLUMNS] for item in station.missing.items()]
+    return [("MISSING    %s: %s" % item)[:COLUMNS] for item in sorted(station.missing.items())]
 
 
 def _records_line(journal) -> str:
@@ -75,13 +75,13 @@ def _journal(station, _) -> list:
     if not journal:
         return _missing(station)
     last = journal.last
-    fewest, most = journal.erase_spread()
+    erases = [journal.erases(sector) for sector in range(journal._sectors)]
     return [
         _records_line(journal),
         "last       " + ("%d bytes" % len(last[1]) if last else "none yet"),
         "room       %d of %d bytes hold records that wait for a receipt" % (
             journal.used_bytes, journal.capacity_bytes),
-        "wear       each sector erased %d to %d times" % (fewest, most),
+        "wear       each sector erased %d to %d times" % (min(erases), max(erases)),
         "counters   boot %d, last number %d" % (station.boot, station.sequence.value if station.sequence else 0),
     ]  # fmt: skip
 

@@ -22,7 +22,10 @@ def starting():
     nvs = NVS(_SPACE)
     crashes, why = _count(nvs), _why(nvs)
     before = crashes
-    if why is None and machine.reset_cause() == machine.PWRON_RESET:
+    power_on = machine.reset_cause() == machine.PWRON_RESET
+    if power_on and crashes == LIMIT:
+        crashes = LIMIT - 1  # somebody may have mended it: one try
+    elif power_on and why is None:
         crashes = 0
     elif crashes < LIMIT:
         crashes += 1

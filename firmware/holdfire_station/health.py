@@ -55,7 +55,7 @@ def status(station, also: int):
         if position is not None:
             named["position"] = position
     faults = [station.fault] if station.fault else []
-    faults += ["%s: %s" % item for item in station.missing.items()]
+    faults += ["%s: %s" % item for item in sorted(station.missing.items())]
     if faults:
         named["fault"] = "; ".join(faults).encode()[: fields.FAULT_BYTES]
 

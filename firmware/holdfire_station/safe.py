@@ -45,7 +45,7 @@ class Station:
         self._clock = Clock()
         self._reset_cause = min(machine.reset_cause(), fields.RESET_SOFT)
         self.why = why or "%d starts ended in a reset" % crashes
-        self.console.say("SAFE MODE: " + self.why)
+        self.console.say(("SAFE MODE: " + self.why)[:79])
         self._identity: Any = None
         self._recorder: Any = None
         self._journal: Any = None
@@ -61,7 +61,7 @@ class Station:
 
     def _tell(self, error) -> None:
         sys.print_exception(error)
-        self.console.say("FAILED, goes on: " + error_text(error))
+        self.console.say(("FAILED, goes on: " + error_text(error))[:79])
 
     def _find_journal(self) -> None:
         self._journal = Journal(_partition("journal"))
@@ -90,14 +90,17 @@ class Station:
 
     async def run(self) -> None:
         """Answer and tell until an ordinary start is tried."""
-        watchdog = machine.WDT(timeout=WATCHDOG_MS)
+        try:
+            feed = machine.WDT(timeout=WATCHDOG_MS).feed
+        except Exception:  # then it must do without
+            feed = gc.collect
         asyncio.create_task(self._keep(self.console.run))
         if self._uplink is not None:
             asyncio.create_task(self._keep(self._uplink.run))
         if self._recorder is not None:
             asyncio.create_task(self._keep(self._record))
         while self._monotonic.ms() < TRY_AGAIN_MS:
-            watchdog.feed()
+            feed()
             if self._uplink is not None:
                 self._uplink.wake.set()
             await asyncio.sleep_ms(1000)
@@ -162,7 +165,8 @@ class Station:
         if word == "status":
             last = self._journal.last_seq if self._journal is not None else 0
             return [
-                "SAFE MODE, boot %d, up %d s: %s" % (self._boot, self._monotonic.ms() // 1000, self.why),
+                "SAFE MODE, boot %d, up %d s" % (self._boot, self._monotonic.ms() // 1000),
+                "because    " + self.why,
                 "records    last %d, %s" % (last, "recording" if self._recorder else "NOT RECORDING"),
                 "heap       %d bytes free" % gc.mem_free(),
             ]

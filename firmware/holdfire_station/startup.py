@@ -10,7 +10,10 @@ import machine
 from esp32 import Partition
 from holdfire_protocol import fields, record
 
-from . import overlay
+from . import identity, overlay
+from .counters import Counter
+from .journal import Journal
+from .uplink import Uplink
 
 SEQUENCE_SECTOR = 0  # in partition "counters"
 BOOT_SECTOR = 2
@@ -19,11 +22,13 @@ FASTEST_HZ = (240_000_000, 160_000_000)  # the C3 stops at 160 MHz
 
 
 def assemble(station, board: dict) -> None:
-    """Make every part that can be made."""
+    """Make every part that can be made. Raises what is not the board's fault in a part that records depend on."""
     for name, make in PARTS:
         try:
             make(station, board)
         except Exception as error:
+            if make in NEEDED and not isinstance(error, (OSError, ValueError)):
+                raise
             station.lacks(name, error)
         gc.collect()
 
@@ -47,9 +52,6 @@ def _programs(station, _) -> None:
 
 
 def _journal(station, _) -> None:
-    from .journal import Journal
-    from .uplink import Uplink
-
     journal = Journal(partition("journal"))
     journal.recover()
     station.journal = journal
@@ -57,14 +59,10 @@ def _journal(station, _) -> None:
 
 
 def _sequence(station, _) -> None:
-    from .counters import Counter
-
     station.sequence = Counter(partition("counters"), SEQUENCE_SECTOR)
 
 
 def _boots(station, _) -> None:
-    from .counters import Counter
-
     try:
         station.boot = Counter(partition("counters"), BOOT_SECTOR).next()
     except Exception:  # the newest record knows how many there were
@@ -104,8 +102,6 @@ def _battery(station, board) -> None:
 
 
 def _identity(station, _) -> None:
-    from . import identity
-
     try:
         identity.mount(partition("keys"))
         station.begin(identity.load())
@@ -131,6 +127,7 @@ PARTS = (
     ("keys", _identity),
     ("settings", _settings),
 )
+NEEDED = (_journal, _sequence, _identity)
 
 
 def partition(label: str):

@@ -12,7 +12,8 @@ import time
 import machine
 from holdfire_protocol import fields
 
-from . import overlay
+# Without these nothing can be recorded, so who cannot load them all ends in safe mode. Sensors are loaded one by one.
+from . import counters, identity, overlay, uplink  # noqa: F401
 from .clock import Clock, Monotonic
 from .console import Console, error_text
 from .journal import JournalFull
@@ -81,7 +82,7 @@ class Station:
     def lacks(self, part: str, error) -> None:
         """A part cannot be had. It is told here and in every status record."""
         self.missing[part] = why = error_text(error)
-        self.console.say("MISSING %s: %s" % (part, why))
+        self.console.say(("MISSING %s: %s" % (part, why))[:79])
 
     async def run(self) -> None:
         """Sense, record and send until the power goes."""
@@ -128,7 +129,7 @@ class Station:
         sys.print_exception(error)
         gc.collect()
         self.fault = "%s: %s" % (name, error_text(error))
-        self.console.say("FAILED, goes on: " + self.fault)
+        self.console.say(("FAILED, goes on: " + self.fault)[:79])
 
     # The main loop
 

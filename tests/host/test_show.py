@@ -279,6 +279,6 @@ def test_units_are_right():
         "0 µs", "999 µs", "1 ms", "999 ms", "1 s", "1.5 s", "1 min 30 s",
     ]  # fmt: skip
     assert show.selftest_words(0b101) == "microphone too quiet, microphone stuck"
-    assert show.selftest_words(1 << 9) == "unknown test bits 0x200"
+    assert show.selftest_words(1 << 15) == "unknown test bits 0x8000"
     assert show.band_rows(bytes(7))[0] == ("4 kHz to 8 kHz", "0.0 dBFS")
     assert show.band_rows(bytes((1,) * 7))[6] == ("40 Hz to 125 Hz", "-0.5 dBFS")

@@ -1,0 +1,151 @@
+"""A station comes up whatever is missing, says what, and signs records all the same; and when its program itself is
+broken, it ends in safe mode within a few resets and signs that."""
+
+import shutil
+
+import pytest
+
+from holdfire_protocol import fields
+from simulate.device import prepare_device_tree
+from simulate.station import SimulatedStation
+from tests.mpy import REPO, find_tool
+from tests.system.cabled import Cabled
+
+UTC_US = 1_795_478_400_000_000
+BOARD = REPO / "boards" / "esp32-devkit.toml"
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that starts the one station of a test, again and again on the same flash; gives it and its cable."""
+    find_tool("micropython", "MICROPYTHON")
+    running = []
+
+    def start(clock="virtual", without=(), cut=None, app_folder=None, **extra):
+        for station, cabled in running:
+            cabled.close()
+            station.stop()
+        station = SimulatedStation(BOARD, tmp_path / "station", "broken", clock, baud=None, app_folder=app_folder,
+                                   utc_us=UTC_US if clock == "virtual" else None, **extra)
+        rows = station.board["flash"]["partitions"]
+        rows[:] = [row for row in rows if row["label"] not in without]
+        for row in rows:
+            if row["label"] == cut:
+                row["size"] = 0x2000
+        cabled = Cabled(station)
+        if running:
+            cabled.network, cabled.public = running[-1][1].network, running[-1][1].public
+        running[:] = [(station, cabled)]
+        station.start()
+        return station, cabled
+
+    yield start
+    for station, cabled in running:
+        cabled.close()
+        station.stop()
+
+
+def is_status(named):
+    return "status" in named
+
+
+def test_a_station_without_converter_microphone_and_receiver_says_so_and_signs(start):
+    station, cabled = start(broken="adc+i2s+uart", fix_s=1)
+    for part in ("microphone", "gnss", "battery"):
+        assert cabled.read_until(f"MISSING {part}: OSError")
+    cabled.enrol()
+    status = cabled.record_with(is_status)["status"]
+    assert status["selftest"] == fields.SELFTEST_MIC_STUCK | fields.SELFTEST_GNSS | fields.SELFTEST_PART
+    assert status["fault"].startswith(b"battery: OSError: ") and len(status["fault"]) == fields.FAULT_BYTES
+    assert "battery_mv" not in status and "satellites" not in status and status["heard_ms"] == 0
+    station.control("tamper open")
+    assert cabled.record_with(lambda named: "observations" in named)["observations"][0]["open"] == 1
+    said = cabled.ask("selftest", "MISSING    battery")
+    assert "ESP_ERR_NOT_FOUND" in said
+    for command in ("mic", "gnss", "status"):
+        cabled.ask(command, "MISSING")
+    assert station.resets == 0
+
+
+def test_a_microphone_that_never_speaks_is_missing_and_no_reason_for_a_reset(start):
+    station, cabled = start(broken="mute+adc_read")
+    cabled.read_until("MISSING battery")
+    cabled.read_until("MISSING microphone: OSError: no samples come")
+    cabled.enrol()
+    dumb = cabled.record_with(lambda named: is_status(named) and named["uptime_ms"] > 60_000)["status"]
+    assert dumb["selftest"] & fields.SELFTEST_MIC_STUCK and dumb["heard_ms"] == 0
+    assert station.resets == 0
+
+
+@pytest.mark.parametrize("label", ["counters", "journal", "keys"])
+def test_without_a_partition_the_console_answers_and_names_it(start, label):
+    _, cabled = start(without=(label,))
+    cabled.read_until("MISSING")
+    assert f"no partition {label}" in cabled.ask("status", "MISSING")
+    cabled.ask("journal", "records" if label == "keys" else "MISSING" if label == "journal" else "counters")
+
+
+def test_a_boot_counter_that_cannot_be_read_is_replaced_by_the_newest_record(start):
+    _, cabled = start()
+    cabled.enrol()
+    assert cabled.record_with(is_status)["boot"] == 1
+    _, cabled = start(cut="counters")
+    cabled.read_until("MISSING boot counter: OSError")
+    second = cabled.record_with(lambda named: is_status(named) and named["seq"] > 1)
+    assert second["boot"] == 2 and second["status"]["fault"].startswith(b"boot counter: OSError")
+
+
+def test_the_first_record_of_a_boot_tells_the_reset_whatever_was_heard_before(start, tmp_path):
+    _, cabled = start()
+    cabled.enrol()
+    cabled.record_with(is_status)
+    (tmp_path / "script").write_text("500 tamper open\n")
+    _, cabled = start(script=tmp_path / "script")
+    seen = cabled.record_with(lambda named: "observations" in named)
+    first = min((named for named in cabled.records.values() if named["boot"] == 2), key=lambda named: named["seq"])
+    assert first["status"]["reset_cause"] == 1 and seen["seq"] == first["seq"] + 1
+    assert first["uptime_ms"] < 1500  # it did not keep the observation waiting
+
+
+def broken_app(folder, module, content):
+    """The firmware with one module replaced."""
+    tree = next(path for path in prepare_device_tree() if path.name == "firmware")
+    app = folder / "app"
+    shutil.copytree(tree, app)
+    found = next(app.rglob(module + ".*py"))
+    found.unlink()
+    found.with_suffix(".py").write_text(content)
+    return app
+
+
+@pytest.mark.parametrize(("module", "content", "why"), [
+    ("station", "def broken(:\n", b"SyntaxError: "),
+    ("outbox", "raise MemoryError('of 4096 bytes')\n", b"MemoryError: of 4096 bytes"),
+])  # fmt: skip
+def test_a_damaged_program_ends_in_safe_mode_and_a_signed_record_says_why(start, tmp_path, module, content, why):
+    _, cabled = start()
+    cabled.enrol()
+    station, cabled = start("real", app_folder=broken_app(tmp_path, module, content))
+    cabled.read_until("SAFE MODE: ")
+    assert station.resets == 3
+    safe = cabled.record_with(lambda named: is_status(named) and named["status"]["selftest"] & fields.SELFTEST_SAFE)
+    assert safe["status"]["fault"].startswith(why)
+    assert cabled.ask("status", "because  ").startswith("because    " + why.decode())
+    assert cabled.ask("mic", "error: ") == "error: mic: not in safe mode; `help` lists what is"
+    assert station.resets == 3
+    _, cabled = start()  # mended: an ordinary start, which owes an account of the failed ones
+    status = cabled.record_with(lambda named: is_status(named) and named["boot"] > safe["boot"])["status"]
+    assert not status["selftest"] & fields.SELFTEST_SAFE and status["fault"].startswith(why)
+
+
+def test_a_start_that_hangs_ends_in_safe_mode_and_is_tried_again_after_an_hour(start, tmp_path):
+    _, cabled = start()
+    cabled.enrol()
+    cabled.record_with(is_status)
+    app = broken_app(tmp_path, "gnss", "import time\ntime.sleep(10000)\n")
+    _, cabled = start(app_folder=app)
+    cabled.read_until("SAFE MODE: 3 starts ended in a reset")
+    safe = cabled.record_with(lambda named: is_status(named) and named["status"]["selftest"] & fields.SELFTEST_SAFE)
+    assert safe["status"]["reset_cause"] == 3 and safe["boot"] == 5
+    cabled.read_until("SAFE MODE: 3 starts ended in a reset")
+    assert cabled.record_with(lambda named: named["boot"] == 7)["status"]["selftest"] & fields.SELFTEST_SAFE
