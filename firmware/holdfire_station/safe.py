@@ -90,17 +90,19 @@ class Station:
 
     async def run(self) -> None:
         """Answer and tell until an ordinary start is tried."""
+        watchdog: Any = None
         try:
-            feed = machine.WDT(timeout=WATCHDOG_MS).feed
-        except Exception:  # then it must do without
-            feed = gc.collect
+            watchdog = machine.WDT(timeout=WATCHDOG_MS)
+        except Exception as error:
+            self._tell(error)
         asyncio.create_task(self._keep(self.console.run))
         if self._uplink is not None:
             asyncio.create_task(self._keep(self._uplink.run))
         if self._recorder is not None:
             asyncio.create_task(self._keep(self._record))
         while self._monotonic.ms() < TRY_AGAIN_MS:
-            feed()
+            if watchdog is not None:
+                watchdog.feed()
             if self._uplink is not None:
                 self._uplink.wake.set()
             await asyncio.sleep_ms(1000)
