@@ -1,7 +1,8 @@
 """The station's memory of records: a log on a raw NOR flash partition that survives a power cut at any byte.
 
 What it promises. append() returns after the whole record was read back from flash. recover() trusts no half-written
-entry and loses no whole one. An entry is given up only after its receipt, or by thin(). A receipt is never taken
+entry and loses no whole one. An entry is given up only after its receipt, or by
+thinning.py. A receipt is never taken
 back.
 
 Layout. Sectors of 4096 bytes. A sector in use belongs to one lane, ROUTINE or ALERT, and holds a header and then
@@ -21,17 +22,11 @@ sector's header once more, because a cut can leave cells that read right today a
 next page, out of reach of a program that left no trace yet. Bits are cleared in place, so the partition cannot be an
 encrypted one.
 
-When it is full. Routine records stop two sectors before the end, alerts one; the last sector is for records that
-declare a gap (last_resort). Nothing is dropped unasked: append raises JournalFull. The station may then give up the
-oldest sector of routine records, quiet hours of long ago; its alerts stay:
-
-    gap = journal.thinnable()           # (first_seq, last_seq, count), or None when nothing is left to thin
-    journal.append(seq, a signed record of gap, True, last_resort=True)
-    journal.thin(gap)
-
-A cut between the two leaves a gap that is declared and not made, never the reverse. Alerts without a receipt are
-never given up: when only they are left, new ones are refused. Receipted records stay readable until their sector is
-needed.
+When it is full. Routine records stop three sectors before the end, alerts one; the last sector is for records that
+declare a gap (last_resort). Nothing is dropped unasked: append raises JournalFull. Once it is `tight`, the station
+gives up the oldest sector of routine records, quiet hours of long ago; its alerts stay, and so does room for new ones.
+How, and what is declared before it is done, is thinning.py's. Alerts without a receipt are never given up: when only
+they are left, new ones are refused. Receipted records stay readable until their sector is needed.
 
 Not here: what a record means, who signed a receipt (the caller has verified it), where sequence numbers come from.
 """
@@ -190,27 +185,6 @@ class Journal:
         for lane in LANES:
             self._write_mark(lane)
 
-    def thinnable(self):
-        """(first_seq, last_seq, count) of the oldest routine records without receipt, one sector of them, or None."""
-        sector = self._oldest(ROUTINE)
-        if sector < 0 or sector in (self._head[ROUTINE], self._last_sector):
-            return None
-        first = last = count = 0
-        at = self._next(sector, HEADER, self.receipted, self.last_seq)
-        while at:
-            last = self._entry_seq()
-            first = first or last
-            count += 1
-            at = self._next(sector, at + self._entry_size(), last, self.last_seq)
-        return first, last, count
-
-    def thin(self, gap) -> None:
-        """Give up the records that thinnable() named. A record that declares them lost must already be here."""
-        if gap != self.thinnable():
-            raise ValueError("gap: not what thinnable() says now; ask again")
-        self._retire(self._oldest(ROUTINE))
-        self._passed[ROUTINE] = 0
-
     def maintain(self) -> bool:
         """From an idle task: erase one sector ahead of need (45 ms typical, stalls the chip). True if it did."""
         ready = 0
@@ -247,8 +221,8 @@ class Journal:
 
     @property
     def tight(self):
-        """True when the next sector opened could be refused to some record: time to thin."""
-        return self._free() <= 3
+        """True when alerts have one sector left, and what is open: time to thin. Routine records then find no room."""
+        return self._free() < 3
 
     # Entries
 
@@ -410,10 +384,10 @@ class Journal:
         magic, erases, check = struct.unpack_from("<III", self._entry, 0)
         return erases if magic == MAGIC and check == crc32(self._stamp) else self._most_erased
 
-    def has_room(self, length: int, alert: bool) -> bool:
+    def has_room(self, length: int, alert: bool, last_resort: bool = False) -> bool:
         """Whether a record of that length would find room now, so that no sequence number is spent in vain."""
         lane = ALERT if alert else ROUTINE
-        return self._fill[lane] + ((ENTRY + length + 3) & ~3) <= SECTOR or self._free() >= (2 if alert else 3)
+        return self._fill[lane] + ((ENTRY + length + 3) & ~3) <= SECTOR or self._free() >= _least(lane, last_resort)
 
     def _free(self):
         free = 0
@@ -449,7 +423,7 @@ class Journal:
             self._head[lane] = head
             self._fill[lane] = SECTOR
         free = self._free()
-        if free < (1 if last_resort else 2 if lane == ALERT else 3):
+        if free < _least(lane, last_resort):
             raise JournalFull("journal: no room for %s record; records wait for a receipt"
                               % ("an alert" if lane == ALERT else "a routine"))
         sector = -1
@@ -469,3 +443,8 @@ class Journal:
         self._head[lane] = sector
         self._fill[lane] = HEADER
         self._resumed[lane] = False
+
+
+def _least(lane, last_resort):
+    """Sectors that must be free for the lane to take one."""
+    return 1 if last_resort else 2 if lane == ALERT else 4

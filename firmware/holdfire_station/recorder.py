@@ -9,11 +9,13 @@ import hashlib
 
 from holdfire_protocol import cose, fields, record
 
+from . import overlay
 from .journal import JournalFull
 
 _SIGNATURE = fields.SIGNATURE_BYTES
 _SPARING_FROM_PERMILLE = 250
 _SPARING_FACTOR = 6
+_THINNING = "holdfire_station.thinning"
 
 
 class Recorder:
@@ -66,40 +68,57 @@ class Recorder:
         """
         async with self._lock:
             now_us = self._monotonic.us()
-            named = {
-                "boot": self._boot,
-                "prev": self._prev,
-                "time": self._clock.utc(now_us),
-                "uptime_ms": now_us // 1000,
-            }
+            named = {}
             if observations:
                 named["observations"] = [self._relative(o, now_us) for o in observations]
             if status:
                 named["status"] = status
-            if self.restart is not None:
-                named["restart"] = self.restart
-            named["seq"] = self._sequence.value + 1
-            # What cannot be said or kept is refused before it costs a number.
-            length = len(record.encode_record(named)) + _SIGNATURE
-            if not self._journal.has_room(length, alert):
-                raise JournalFull("journal full: waits for a receipt")
-            named["seq"] = seq = self._sequence.next()
-            try:
-                payload = record.encode_record(named)
-                signed = cose.sig_structure(fields.AAD_RECORD + self._identity.network, payload)
-                kept = payload + await self._identity.key.sign_async(signed)
-                self._journal.append(seq, kept, alert)
-            except BaseException:  # a cancelled task, too
-                # The number is spent and names nothing: the next record says so. Number 1 alone is a first record.
-                lost_first = self._prev == self._identity.genesis
-                self.restart = fields.RESTART_JOURNAL_LOST if lost_first else fields.RESTART_UNCLEAN
-                raise
-            self._prev = hashlib.sha256(self._journal.whole(kept)).digest()
-            self.restart = None
-            self.last_seq = seq
-            self.first_seq = self.first_seq or seq
-            self.new_records += 1
+            return await self._make(named, now_us, alert, False)
+
+    async def make_room(self):
+        """While the journal is tight, from an idle task: give up the oldest routine records, and say so first.
+
+        Returns the number of the record that says it, or None when nothing was to be done.
+        """
+        async with self._lock:
+            journal = self._journal
+            runs = overlay.with_module(_THINNING, "plan", journal) if journal.tight else None
+            if runs is None:
+                return None
+            seq = await self._make({"thinned": runs}, self._monotonic.us(), True, True)
+            overlay.with_module(_THINNING, "thin", journal, runs)
             return seq
+
+    async def _make(self, named: dict, now_us: int, alert: bool, last_resort: bool) -> int:
+        named["boot"] = self._boot
+        named["prev"] = self._prev
+        named["time"] = self._clock.utc(now_us)
+        named["uptime_ms"] = now_us // 1000
+        if self.restart is not None:
+            named["restart"] = self.restart
+            alert = True  # never given up for room: what follows could not be linked to what was before
+        named["seq"] = self._sequence.value + 1
+        # What cannot be said or kept is refused before it costs a number.
+        length = len(record.encode_record(named)) + _SIGNATURE
+        if not self._journal.has_room(length, alert, last_resort):
+            raise JournalFull("journal full: waits for a receipt")
+        named["seq"] = seq = self._sequence.next()
+        try:
+            payload = record.encode_record(named)
+            signed = cose.sig_structure(fields.AAD_RECORD + self._identity.network, payload)
+            kept = payload + await self._identity.key.sign_async(signed)
+            self._journal.append(seq, kept, alert, last_resort)
+        except BaseException:  # a cancelled task, too
+            # The number is spent and names nothing: the next record says so. Number 1 alone is a first record.
+            lost_first = self._prev == self._identity.genesis
+            self.restart = fields.RESTART_JOURNAL_LOST if lost_first else fields.RESTART_UNCLEAN
+            raise
+        self._prev = hashlib.sha256(self._journal.whole(kept)).digest()
+        self.restart = None
+        self.last_seq = seq
+        self.first_seq = self.first_seq or seq
+        self.new_records += 1
+        return seq
 
     def _relative(self, observation: dict, now_us: int) -> dict:
         """The onset relative to the record's time, by the clock's idea of the crystal's rate where it has one."""

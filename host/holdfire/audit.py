@@ -5,7 +5,7 @@ what held and what the file cannot show; `commands/verify.py` puts it into words
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from . import checks, ed25519_strict, times
 from .clocks import Clocks
 from .evidence import BEACON, Evidence
 from .registry import Registry, Station
+from .thinned import Run, Thinned
 from .verify import Verified
 
 
@@ -38,6 +39,7 @@ class StationAudit:
     unbroken: list[tuple[int, int]] = field(default_factory=list)
     missing: list[tuple[int, int]] = field(default_factory=list)
     given_up: list[tuple[int, int]] = field(default_factory=list)
+    thinned: list[tuple[int, int]] = field(default_factory=list)  # declared: the memory was full
     starts_at_genesis: bool = False
     restarts: list[tuple[int, int]] = field(default_factory=list)
     forks: list[tuple[int, list[int]]] = field(default_factory=list)  # (record, those that follow it) where several do
@@ -79,8 +81,8 @@ class Audit:
         return not any(s.missing for s in self.stations)
 
 
-def audit(evidence: Evidence, registry: Registry, now_us: int) -> Audit:
-    """Judge everything in the file."""
+def audit(evidence: Evidence, registry: Registry, now_us: int, declared: Iterable[Run] = ()) -> Audit:
+    """Judge everything in the file. `declared`: numbers that the one station in it gave up, by records not in it."""
     outcome = Audit(evidence, registry, [], Counter(), Counter(), [], 0)
     outcome.failures += [Failure(d.where, b"", "form", d.reason) for d in evidence.damages]
     by_station: dict[bytes, StationAudit] = {}
@@ -108,14 +110,14 @@ def audit(evidence: Evidence, registry: Registry, now_us: int) -> Audit:
             owner[digest] = by_station.setdefault(verified.kid, StationAudit(verified.station))
             owner[digest].records.append(verified)
     for found in by_station.values():
-        _judge_station(found, where, outcome)
+        _judge_station(found, where, outcome, declared)
     _judge_receipts(by_station, beacons, outcome)
     outcome.beacons = len(beacons)
     outcome.stations = sorted(by_station.values(), key=lambda s: s.station.name.casefold())
     return outcome
 
 
-def _judge_station(found: StationAudit, where: dict[bytes, str], outcome: Audit) -> None:
+def _judge_station(found: StationAudit, where: dict[bytes, str], outcome: Audit, declared: Iterable[Run]) -> None:
     """Links, forks, numbers used twice, and what the clocks say."""
     found.records.sort(key=lambda c: (c.seq, c.hash))
 
@@ -155,7 +157,8 @@ def _judge_station(found: StationAudit, where: dict[bytes, str], outcome: Audit)
             outcome.passed["chain"] += 1
         if checked.restart is not None:
             found.restarts.append((checked.seq, checked.restart))
-    _describe_runs(found, by_hash, broken, genesis)
+    thinned = Thinned([*declared, *(run for checked in found.records for run in checked.thinned())])
+    _describe_runs(found, by_hash, broken, genesis, thinned)
     misdated = {failure.hash for failure in outcome.failures if failure.check == "time"}
     _judge_clocks(found.records, misdated, fail)
     _judge_undated(found, fail)
@@ -183,8 +186,10 @@ def _link_fault(checked: Verified, before: Verified | None, genesis: bytes, by_s
     return ""
 
 
-def _describe_runs(found: StationAudit, by_hash: dict[bytes, Verified], broken: set[bytes], genesis: bytes) -> None:
-    """Fill in `unbroken`, `missing`, `given_up` and `starts_at_genesis`."""
+def _describe_runs(
+    found: StationAudit, by_hash: dict[bytes, Verified], broken: set[bytes], genesis: bytes, thinned: Thinned
+) -> None:
+    """Fill in `unbroken`, `missing`, `given_up`, `thinned` and `starts_at_genesis`."""
     last_seq: int | None = None
     for checked in found.records:
         seq = checked.seq
@@ -196,7 +201,12 @@ def _describe_runs(found: StationAudit, by_hash: dict[bytes, Verified], broken: 
             found.unbroken.append((seq, seq))
         if last_seq is not None and seq > last_seq + 1:
             # A record that restarts the chain onto one we hold accounts for the numbers between: they were never sent.
-            (found.given_up if joined else found.missing).append((last_seq + 1, seq - 1))
+            if joined:
+                found.given_up.append((last_seq + 1, seq - 1))
+            else:
+                inside, outside = thinned.split(last_seq + 1, seq - 1)
+                found.thinned += inside
+                found.missing += outside
         last_seq = seq
     if found.records:
         found.starts_at_genesis = found.records[0].prev == genesis

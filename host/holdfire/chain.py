@@ -16,6 +16,7 @@ from .clocks import Clocks
 from .errors import CHAIN_BREAK, SEQUENCE_REUSE, TIME_RANGE
 from .registry import Station
 from .store import Store
+from .thinned import Thinned, thinned_in
 from .verify import Verified
 
 _KIND_BITS = {fields.KIND_IMPULSE: rows.HAS_IMPULSE, fields.KIND_TAMPER: rows.HAS_TAMPER}
@@ -37,13 +38,14 @@ class Problem:
 class Head:
     """What must be remembered of one station between records; all of it can be read back from the store."""
 
-    __slots__ = ("clocks", "genesis", "highest_seq", "receipt", "waiting")
+    __slots__ = ("clocks", "genesis", "highest_seq", "receipt", "thinned", "waiting")
 
     def __init__(self, store: Store, kid: bytes, genesis: bytes):
         self.genesis = genesis
         self.highest_seq = store.highest_seq(kid)
         self.receipt = store.highest_contiguous(kid)  # (seq, hash) or None
         self.waiting = store.has_waiting(kid)
+        self.thinned = Thinned(run for message in store.thinning(kid) for run in thinned_in(message))
         self.clocks = Clocks(store.newest(kid), store.newest_dated(kid))
 
 
@@ -92,8 +94,12 @@ class Chains:
             head.highest_seq = new.seq
         if link == rows.CONTIGUOUS:
             _raise_receipt(head, new.seq, new.hash)
+        runs = new.thinned()
+        head.thinned.add(runs)
         if head.waiting:
-            self._adopt(head, new.kid, (new.hash, new.seq, link), problems)
+            self._adopt(head, new.kid, [(new.hash, new.seq, link)], problems)
+            for first, _ in runs:
+                self._adopt(head, new.kid, self._bridge(head, new.kid, first), problems)
         elif link < rows.CONTIGUOUS:
             head.waiting = True
         return problems
@@ -107,7 +113,7 @@ class Chains:
             raise AssertionError("only a record that waits for its predecessor can be taken up")
         self._store.set_link(record_id, rows.CONTIGUOUS)
         _raise_receipt(head, seq, record_hash)
-        self._adopt(head, station.kid, (record_hash, seq, rows.CONTIGUOUS), [])
+        self._adopt(head, station.kid, [(record_hash, seq, rows.CONTIGUOUS)], [])
 
     def _place(self, head: Head, new: Verified) -> tuple[int, str]:
         """(link, what contradicts it or "")."""
@@ -122,17 +128,33 @@ class Chains:
         else:
             parent = self._store.find_parent(new.kid, new.prev)
             if parent is None:
-                return rows.PENDING, ""
+                return (rows.CONTIGUOUS if self._across(head, new.kid, new.seq) else rows.PENDING), ""
             seq, link = parent
         fault = _contradiction(seq, new.seq, new.restart)
         if fault:
             return rows.BROKEN, fault
         return (rows.CONTIGUOUS if link == rows.CONTIGUOUS else rows.LINKED), ""
 
-    def _adopt(self, head: Head, kid: bytes, parent: tuple[bytes, int, int], problems: list[Problem]) -> None:
-        """Link what waited for this record (hash, seq, link), and what waited for that; a loop, since a backlog may be
-        long."""
-        todo = [parent]
+    def _across(self, head: Head, kid: bytes, seq: int) -> bool:
+        """Whether all between record `seq` and a contiguous one was given up, by the station's signed word."""
+        run = head.thinned.run_of(seq - 1)
+        before = self._store.highest_within(kid, run[0] - 1, seq - 1) if run else None
+        return before is not None and before[1] == rows.CONTIGUOUS
+
+    def _bridge(self, head: Head, kid: bytes, number: int) -> list[tuple[bytes, int, int]]:
+        """Link what waits in or just after the gap round this number, if there is one."""
+        linked = []
+        run = head.thinned.run_of(number)
+        for record_id, record_hash, seq in self._store.waiting_within(kid, run[0], run[1] + 1) if run else ():
+            if self._across(head, kid, seq):
+                self._store.set_link(record_id, rows.CONTIGUOUS)
+                _raise_receipt(head, seq, record_hash)
+                linked.append((record_hash, seq, rows.CONTIGUOUS))
+        return linked
+
+    def _adopt(self, head: Head, kid: bytes, todo: list[tuple[bytes, int, int]], problems: list[Problem]) -> None:
+        """Link what waited for these records (hash, seq, link), and what waited for that; a loop, since a backlog may
+        be long."""
         while todo:
             parent_hash, parent_seq, parent_link = todo.pop()
             for child_id, child_hash, seq, restart, old_link in self._store.waiting_children(kid, parent_hash):
@@ -147,6 +169,8 @@ class Chains:
                 if child_link == rows.CONTIGUOUS:
                     _raise_receipt(head, seq, child_hash)
                     todo.append((child_hash, seq, child_link))
+            if parent_link == rows.CONTIGUOUS:
+                todo += self._bridge(head, kid, parent_seq + 1)
         head.waiting = self._store.has_waiting(kid)
 
 
@@ -165,7 +189,7 @@ def _raise_receipt(head: Head, seq: int, record_hash: bytes) -> None:
 
 
 def _kinds(new: Verified) -> int:
-    bits = rows.HAS_STATUS if new.has_status() else 0
+    bits = (rows.HAS_STATUS if new.has_status() else 0) | (rows.HAS_THINNED if new.thinned() else 0)
     for kind in new.observation_kinds():
         bits |= _KIND_BITS[kind]
     return bits

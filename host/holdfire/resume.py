@@ -20,6 +20,7 @@ from .errors import UsageError
 from .output import counted
 from .registry import Deployment, Registry, Station
 from .store import CONTIGUOUS, HAS_STATUS, PENDING, Store
+from .thinned import Thinned
 from .views import View, named_of
 
 # `pending` is counted before its record waits for its turn and is signed; what was made as little before it as this may
@@ -80,14 +81,16 @@ def _judge(view: View, registry: Registry, station: Station, seq: int) -> tuple[
 
 def _prove(view: View, station: Station, seq: int, lost_from: int) -> Proof | str:
     """By which status record the station holds nothing before `seq`; or in words why none shows it."""
-    # hash -> (hash before, boot, uptime, how many there are in the chain from `seq` up to before it)
-    chain: dict[bytes, tuple[bytes, int, int, int]] = {}
+    # What the station gave up for room was among its newest when it was made, but is not what it still holds.
+    thinned = Thinned(view.thinned(station.kid))
+    # hash -> (hash before, boot, uptime, how many there are in the chain from `seq` up to before it, number)
+    chain: dict[bytes, tuple[bytes, int, int, int, int]] = {}
     statuses, said = 0, (0, 0)
     for row in view.in_order(station.kid, seq):
         digest, prev, boot, uptime_ms = row["hash"], row["prev"], row["boot"], row["uptime_ms"]
         if row["seq"] > seq and prev not in chain:
             continue
-        before = chain[prev][3] + 1 if prev in chain else 0
+        before = chain[prev][3] + (not thinned.run_of(chain[prev][4])) if prev in chain else 0
         if row["kinds"] & HAS_STATUS:
             held, at = before, prev
             while at in chain and chain[at][1] == boot and chain[at][2] > uptime_ms - _IN_BETWEEN_MS:
@@ -96,7 +99,7 @@ def _prove(view: View, station: Station, seq: int, lost_from: int) -> Proof | st
             if pending <= held:
                 return Proof(lost_from, row["seq"], digest, pending, held)
             statuses, said = statuses + 1, (pending, held)
-        chain[digest] = (prev, boot, uptime_ms, before)
+        chain[digest] = (prev, boot, uptime_ms, before, row["seq"])
     if not statuses:
         return "no status record follows it yet, so it is not known what the station still holds. Wait for the next"
     pending, held = said

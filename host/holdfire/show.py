@@ -4,12 +4,13 @@ Turns verified fields into report sections; reads no database and prints nothing
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from holdfire_protocol import fields, words
 
 from . import times
-from .output import BAD, DIM, GOOD, WARN, Section, age, counted, percent
+from .output import BAD, DIM, GOOD, WARN, Section, age, counted, numbers, percent
 
 FULL_SCALE = 1 << 23  # fields.IMPULSE_ROWS, peak: 24-bit samples
 BAND_TOP_HZ = 8000  # half of 16 kHz, the rate every station samples at; octaves go down from there
@@ -55,6 +56,8 @@ def headline(named: dict[str, Any]) -> str:
     if "status" in named:
         status = named["status"]
         parts.append(f"status: {'all well' if not status['selftest'] else selftest_words(status['selftest'])}")
+    if "thinned" in named:
+        parts.append(f"memory full: gave up {counted(sum(b - a + 1 for a, b in named['thinned']), 'routine record')}")
     return "; ".join(parts)
 
 
@@ -67,14 +70,20 @@ def restart_words(seq: int, why: int) -> str:
     return f"record {seq}: {words.RESTARTS[why]}"
 
 
+def thinned_words(runs: Sequence[tuple[int, int]]) -> str:
+    """What a station gave up, as a sentence."""
+    total = sum(last - first + 1 for first, last in runs)
+    return f"{counted(total, 'routine record')}, {numbers(runs)}, thinned by the station because its memory was full"
+
+
 def kinds(named: dict[str, Any]) -> list[str]:
-    """What a record carries, of: impulse, tamper, status, restart."""
+    """What a record carries, of: impulse, tamper, status, restart, thinned."""
     found = [
         name
         for kind, name, _ in fields.OBSERVATION.variants
         if any(o["kind"] == kind for o in named.get("observations", ()))
     ]
-    return found + [name for name in ("status", "restart") if name in named]
+    return found + [name for name in ("status", "restart", "thinned") if name in named]
 
 
 def time_words(time: tuple[int, int, int]) -> str:
@@ -137,6 +146,8 @@ def _heading(named: dict[str, Any]) -> Section:
     section.add("boot", f"boot {named['boot']} of the station, {span(named['uptime_ms'] * 1000)} after it started")
     if "restart" in named:
         section.add("restart", f"does not simply follow the record before: {words.RESTARTS[named['restart']]}", WARN)
+    if "thinned" in named:
+        section.add("thinned", thinned_words(named["thinned"]), WARN)
     return section
 
 

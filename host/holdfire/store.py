@@ -33,6 +33,7 @@ LINKS = ("pending", "linked", "contiguous", "broken")
 HAS_IMPULSE = 1
 HAS_TAMPER = 2
 HAS_STATUS = 4
+HAS_THINNED = 8
 
 KEPT_BYTES = 2048  # of a refused message
 RECEIPTS_EACH_US = 600_000_000  # of a station's receipts, those but the newest are kept this far apart
@@ -202,6 +203,26 @@ class Store:
         )
         return row
 
+    def thinning(self, kid: bytes) -> list[bytes]:
+        """The records in which the station declares numbers given up."""
+        return [row[0] for row in self._run("SELECT message FROM records WHERE kid = ? AND kinds & 8", (kid,))]
+
+    def highest_within(self, kid: bytes, first: int, last: int) -> tuple[int, int] | None:
+        """(seq, link) of the record with the highest number from first to last, its best link."""
+        row: tuple[int, int] | None = self._one(
+            "SELECT seq, max(link % 3) FROM records WHERE kid = ? AND seq BETWEEN ? AND ?"
+            " GROUP BY seq ORDER BY seq DESC LIMIT 1",
+            (kid, first, last),
+        )
+        return row
+
+    def waiting_within(self, kid: bytes, first: int, last: int) -> list[tuple[int, bytes, int]]:
+        """(id, hash, seq) of the records with these numbers whose predecessor is not stored, in order."""
+        return self._run(
+            "SELECT id, hash, seq FROM records WHERE kid = ? AND seq BETWEEN ? AND ? AND link = 0 ORDER BY seq",
+            (kid, first, last),
+        ).fetchall()
+
     def has_seq(self, kid: bytes, seq: int) -> bool:
         return self._one("SELECT 1 FROM records WHERE kid = ? AND seq = ?", (kid, seq)) is not None
 
@@ -217,6 +238,11 @@ class Store:
 
     def highest_seq(self, kid: bytes) -> int:
         row = self._one("SELECT max(seq) FROM records WHERE kid = ?", (kid,))
+        return (row and row[0]) or 0
+
+    def first_pending(self, kid: bytes) -> int:
+        """The lowest number of a record whose predecessor is not stored, or 0."""
+        row = self._one("SELECT min(seq) FROM records WHERE kid = ? AND link = 0", (kid,))
         return (row and row[0]) or 0
 
     def unlinked(self, kid: bytes, record_hash: bytes) -> int | None:

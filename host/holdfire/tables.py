@@ -106,6 +106,7 @@ CREATE TABLE receipted (               -- the stations that a beacon acknowledge
 ) WITHOUT ROWID;
 CREATE INDEX receipted_number ON receipted (number);
 CREATE INDEX records_restart ON records (kid, seq) WHERE restart IS NOT NULL;
+CREATE INDEX records_thinned ON records (kid, seq) WHERE kinds & 8;
 """
 
 SCRIPTS = (SCHEMA, SCHEMA_2)

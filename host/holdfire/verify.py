@@ -24,7 +24,7 @@ from .registry import Registry, Station
 _KEY = {row[1]: row[0] for row in fields.RECORD.rows}
 _SEQ, _PREV, _BOOT, _TIME = _KEY["seq"], _KEY["prev"], _KEY["boot"], _KEY["time"]
 _UPTIME_MS, _RESTART = _KEY["uptime_ms"], _KEY["restart"]
-_OBSERVATIONS, _STATUS = _KEY["observations"], _KEY["status"]
+_OBSERVATIONS, _STATUS, _THINNED = _KEY["observations"], _KEY["status"], _KEY["thinned"]
 _KIND = fields.IMPULSE_ROWS[0][0]
 
 
@@ -48,6 +48,10 @@ class Verified:
 
     def observation_kinds(self) -> list[int]:
         return [observation[_KIND] for observation in self.packed.get(_OBSERVATIONS, ())]
+
+    def thinned(self) -> list[tuple[int, int]]:
+        """Runs of numbers, both ends included, that the station gave up by this record's word."""
+        return [(first, last) for first, last in self.packed.get(_THINNED, ())]
 
     def has_status(self) -> bool:
         return _STATUS in self.packed
@@ -135,7 +139,7 @@ def check_date(
 
 # Held by this module's own names: in a loop that runs for every field of every record, `fields.INT` is two look-ups.
 _INT, _BYTES, _LIST, _TUPLE = fields.INT, fields.BYTES, fields.LIST, fields.TUPLE
-_SAYS_SOMETHING = frozenset((_OBSERVATIONS, _STATUS, _RESTART))
+_SAYS_SOMETHING = frozenset((_OBSERVATIONS, _STATUS, _RESTART, _THINNED))
 
 
 class _Table:
@@ -191,8 +195,9 @@ def _fits(table: Any, packed: Any) -> bool:
         elif kind == _LIST:
             if type_ is not list or not low <= len(value) <= high:
                 return False
+            fits = _tuple_fits if element.__class__ is tuple else _fits
             for item in value:
-                if not _fits(element, item):
+                if not fits(element, item):
                     return False
         elif element is None or not _fits(element, value):
             return False
@@ -213,4 +218,6 @@ def _check_rules(packed: dict[int, Any]) -> None:
     if packed.keys().isdisjoint(_SAYS_SOMETHING):
         record.check_record({"time": packed[_TIME]})
     record.check_restart(packed.get(_RESTART), packed[_SEQ])
+    if _THINNED in packed:
+        record.check_thinned(packed[_THINNED], packed[_SEQ])
     record.check_time(packed[_TIME])

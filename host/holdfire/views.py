@@ -10,6 +10,7 @@ from holdfire_protocol import cbor, cose, fields, record
 from . import show, times
 from .registry import Registry, Station
 from .store import BROKEN, CONTIGUOUS, IMPORT_PORT, LINKS, PENDING, Reader
+from .thinned import Thinned, thinned_in
 
 OVERDUE_GRACE_S = 30  # a status record may wait behind alerts on a slow radio, and clocks differ
 _FOLLOWERS_WITHIN = 1000  # numbers: a restart skips a few, never this many
@@ -27,6 +28,7 @@ class StationView:
     boot: int = 0
     received_at_us: int = 0  # from the station itself; 0 when all that is stored came out of files
     missing: list[tuple[int, int]] = field(default_factory=list)
+    thinned: list[tuple[int, int]] = field(default_factory=list)  # given up, by the station's signed word, and not here
     status: dict[str, Any] | None = None
     status_at_us: int = 0  # when it was received; when it says it was made, where it came out of a file; 0: not known
     time: tuple[int, int, int] | None = None
@@ -62,7 +64,7 @@ class View(Reader):
                 view.waiting = row["waiting"]
                 view.records = row["records"]
                 view.received_at_us = row["last_received_at_us"] or 0
-                view.missing = self.missing(station.kid)
+                view.missing, view.thinned = self.missing(station.kid)
                 newest = self.record_at(station.kid, view.last_seq)[0]
                 view.boot, view.time = newest["boot"], time_of(newest)
                 status_row = self.latest_status(station.kid)
@@ -77,20 +79,29 @@ class View(Reader):
             found.append(view)
         return found
 
-    def missing(self, kid: bytes) -> list[tuple[int, int]]:
-        """Runs of numbers that are not stored and that no restart accounts for.
+    def missing(self, kid: bytes) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Runs of numbers that are not stored: (what nothing accounts for, what the station says that it gave up).
 
         A record that is contiguous accounts for every number before it, by its own signed word.
         """
-        return [
-            (row[0], row[1])
-            for row in self._db.execute(
-                "SELECT before + 1, seq - 1 FROM (SELECT seq, link, lag(seq, 1, 0) OVER (ORDER BY seq) AS before FROM"
-                " (SELECT seq, max(link = ?1) AS link FROM records WHERE kid = ?2 GROUP BY seq)) WHERE seq > before + 1"
-                " AND (NOT link OR seq IN (SELECT seq FROM taken_up WHERE kid = ?2))",
-                (CONTIGUOUS, kid),
-            )
-        ]
+        declared = Thinned(self.thinned(kid))
+        missing, gone = [], []
+        for first, last, excused in self._db.execute(
+            "SELECT before + 1, seq - 1, link AND seq NOT IN (SELECT seq FROM taken_up WHERE kid = ?2) FROM"
+            " (SELECT seq, link, lag(seq, 1, 0) OVER (ORDER BY seq) AS before FROM"
+            " (SELECT seq, max(link = ?1) AS link FROM records WHERE kid = ?2 GROUP BY seq)) WHERE seq > before + 1",
+            (CONTIGUOUS, kid),
+        ):
+            inside, outside = declared.split(first, last)
+            gone += inside
+            if not excused:
+                missing += outside
+        return missing, gone
+
+    def thinned(self, kid: bytes) -> list[tuple[int, int]]:
+        """Every run of numbers that a record of the station declares given up."""
+        rows = self._db.execute("SELECT message FROM records WHERE kid = ? AND kinds & 8", (kid,))
+        return [run for row in rows for run in thinned_in(row[0])]
 
     def contiguous_seq(self, kid: bytes) -> int:
         """The highest number that a receipt for this station names, or 0."""

@@ -151,6 +151,11 @@ STATUS = Shape("status", (
     (19, "fault", BYTES, 1, FAULT_BYTES, False, None),  # what failed or is missing, in ASCII, for people
 ))
 
+RUN = Shape("run", (
+    (0, "first", UINT, 1, U32, True, None),  # the first number of the run
+    (1, "last", UINT, 1, U32, True, None),  # the last; both are included
+), is_tuple=True)
+
 RECORD = Shape("record", (
     (1, "seq", UINT, 1, U32, True, None),  # never used twice by a station, whatever happens
     (2, "prev", BYTES, HASH_BYTES, HASH_BYTES, True, None),  # SHA-256 of the previous record, or of the genesis string
@@ -160,6 +165,7 @@ RECORD = Shape("record", (
     (6, "restart", UINT, 1, 3, False, None),  # 1 first record, 2 journal lost, 3 sequence number lost in a power cut
     (7, "observations", LIST, 1, 16, False, OBSERVATION),  # what was heard or seen
     (8, "status", MAP, 0, 0, False, STATUS),  # how the station is
+    (9, "thinned", LIST, 1, 32, False, RUN),  # numbers given up without a receipt, because the memory was full
 ))
 
 RECEIPT = Shape("receipt", (

@@ -55,9 +55,10 @@ def decode_beacon(payload: bytes) -> "dict[str, Any]":
 
 def check_record(named: "dict[str, Any]") -> None:
     """The rules that span fields, for fields that `schema` let through. Raises FieldError."""
-    if not ("observations" in named or "status" in named or "restart" in named):
-        raise FieldError("record", "says nothing: needs observations, status or restart")
+    if not ("observations" in named or "status" in named or "restart" in named or "thinned" in named):
+        raise FieldError("record", "says nothing: needs observations, status, restart or thinned")
     check_restart(named.get("restart"), named["seq"])
+    check_thinned(named.get("thinned", ()), named["seq"])
     check_time(named["time"])
 
 
@@ -65,6 +66,15 @@ def check_restart(restart: "int | None", seq: int) -> None:
     """A station's first record is its number 1: else it could begin anew at will and call it a first time."""
     if restart == fields.RESTART_FIRST and seq != 1:
         raise FieldError("restart", "1, the first record, yet seq is %d" % seq)
+
+
+def check_thinned(runs: "Any", seq: int) -> None:
+    """Runs rise, do not touch, and speak of records made before. Raises FieldError."""
+    end = 0
+    for first, last in runs:
+        if first <= end or last < first or last >= seq:
+            raise FieldError("thinned", "runs must rise, lie apart and end before seq: %d to %d" % (first, last))
+        end = last + 1
 
 
 def _check_beacon(named: "dict[str, Any]") -> None:

@@ -56,8 +56,22 @@ def first_is_number_1(named):
     return {**named, "seq": 1} if named.get("restart") == fields.RESTART_FIRST else named
 
 
-records = of_rows(fields.RECORD.rows).map(first_is_number_1).filter(
-    lambda named: {"observations", "status", "restart"} & set(named))
+def runs_rise(named):
+    """Runs of `thinned` put in order, below seq and apart; left out where none is left."""
+    named, numbers = dict(named), set()
+    for run in named.pop("thinned", ()):
+        numbers |= {number for number in run if number < named["seq"]}
+    runs: list = []
+    for number in sorted(numbers):
+        if not runs or number > runs[-1][1] + 1:
+            runs.append((number, number))
+        else:
+            runs[-1] = (runs[-1][0], number)
+    return {**named, "thinned": runs} if runs else named
+
+
+records = of_rows(fields.RECORD.rows).map(first_is_number_1).map(runs_rise).filter(
+    lambda named: {"observations", "status", "restart", "thinned"} & set(named))
 beacons = st.builds(lambda named, time: {**named, "time": time}, of_rows(fields.BEACON.rows), known_times)
 signed = st.builds(cose.join, st.binary(min_size=8, max_size=8), st.binary(max_size=cose.MAX_PAYLOAD_BYTES),
                    st.binary(min_size=64, max_size=64))

@@ -87,7 +87,9 @@ def away(identity, days, alerts_an_hour):
             if at_s >= next_status_s:
                 named, interval_s = status(journal, recorder)
                 next_status_s = at_s + interval_s
-                asyncio.run(recorder.record(None, named, False))
+                restarts = recorder.restart is not None
+                seq = asyncio.run(recorder.record(None, named, False))
+                alerts[seq >> 3] |= restarts << (seq & 7)  # kept as alerts are
                 made["routine"] += 1
             if at_s % (3600 // alerts_an_hour // 20 * 20) == 0:
                 seq = asyncio.run(recorder.record([impulse()], None, True))

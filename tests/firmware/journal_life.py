@@ -16,6 +16,7 @@ import sys
 
 import esp32
 from chips.nor_flash import SECTOR_BYTES, Faults, NorFlash, PowerCut
+from holdfire_station import thinning
 from holdfire_station.counters import Counter
 from holdfire_station.journal import Journal, JournalFull
 
@@ -216,15 +217,18 @@ class Life:
             self.oracle.note("did")
 
     def thin(self):
-        gap = self.journal.thinnable() if self.journal.tight else None
-        if gap and self.append(True, last_resort=True):
-            lost = [s for s in sorted(self.oracle.open) if gap[0] <= s <= gap[1] and not self.oracle.open[s][1]]
-            assert len(lost) == gap[2], "gap %s, really %s" % (gap, lost)
-            if gap == self.journal.thinnable():
+        runs = thinning.plan(self.journal) if self.journal.tight else None
+        if runs and self.append(True, last_resort=True):
+            held = self.oracle.open
+            lost = [s for s in sorted(held) if [1 for first, last in runs if first <= s <= last]]
+            assert not [s for s in lost if held[s][1]], "alerts in %s" % runs
+            for first, last in runs:
+                assert first in lost and last + 1 in held, "run %d to %d: held are %s" % (first, last, sorted(held))
+            if runs == thinning.plan(self.journal):
                 self.oracle.note("try", "thin", *lost)
-                self.journal.thin(gap)
+                assert thinning.thin(self.journal, runs)
                 self.oracle.note("did")
-                self.totals["thinned"] += gap[2]
+                self.totals["thinned"] += len(lost)
 
     def look(self):
         for seq in self.journal.pending(4):

@@ -10,6 +10,7 @@ import sys
 
 import esp32
 from chips.nor_flash import SECTOR_BYTES, Faults, NorFlash, PowerCut
+from holdfire_station import thinning
 from holdfire_station.journal import Journal
 
 SECTORS = 6
@@ -38,7 +39,7 @@ def receipt(journal):
 
 
 def thin(journal):
-    journal.thin(journal.thinnable())
+    assert thinning.thin(journal, thinning.plan(journal))
 
 
 WORK = (erase_ahead, open_and_append, append, receipt, thin)

@@ -8,6 +8,7 @@ SIM_PATH = (*DEVICE_PATH, REPO / "tests" / "sim")
 START = """
 import esp32, gc, random
 from chips.nor_flash import Faults, NorFlash
+from holdfire_station import thinning
 from holdfire_station.journal import Journal, JournalFull
 
 def fresh(sectors, size=None):
@@ -35,7 +36,7 @@ def test_an_empty_partition_is_an_empty_journal(tmp_path):
     run(tmp_path, """
 journal = fresh(8)
 assert journal.last is None and list(journal.pending()) == [] and journal.read(1) is None
-assert journal.used_bytes == journal.pending_count == journal.last_seq == 0 and journal.thinnable() is None
+assert journal.used_bytes == journal.pending_count == journal.last_seq == 0 and thinning.plan(journal) is None
 journal.receipt(1000)
 assert journal.receipted == 0  # there was nothing it could be about
 """)
@@ -136,16 +137,16 @@ for seq in range(1, 700):
             routine_refused = True
         else:
             assert routine_refused            # an alert is never refused before a routine record was
-            gap = journal.thinnable()
-            if gap is None:
+            runs = thinning.plan(journal)
+            if runs is None:
                 alerts_refused = True
                 continue
-            journal.append(seq, b"gap %d %d %d" % gap, True, last_resort=True)
+            journal.append(seq, b"gap", True, last_resort=True)
             assert alert and seq not in kept
             kept.add(seq)
-            lost = [s for s in kept if gap[0] <= s <= gap[1] and (s <= 60 or s % 2)]
-            assert len(lost) == gap[2] and gap[0] == min(lost) and gap[1] == max(lost)
-            journal.thin(gap)
+            lost = [s for s in kept if any(first <= s <= last for first, last in runs)]
+            assert all(s <= 60 or s % 2 for s in lost) and all(f in lost and l + 1 in kept for f, l in runs)
+            assert thinning.thin(journal, runs)
             kept.difference_update(lost)
             thinned += len(lost)
     if seq % 50 == 0:
@@ -189,16 +190,12 @@ def test_what_is_thinned_is_what_was_named(tmp_path):
 journal = fresh(8)
 for seq in range(1, 60):
     journal.append(seq, body(seq), False)
-gap = journal.thinnable()
-assert gap == (1, 19, 19), gap
+runs = thinning.plan(journal)
+assert runs == [(1, 19)], runs
 journal.receipt(5)
-try:
-    journal.thin(gap)
-    assert False
-except ValueError:
-    pass
-assert journal.thinnable() == (6, 19, 14)
-journal.thin((6, 19, 14))
+assert not thinning.thin(journal, runs)
+assert thinning.plan(journal) == [(6, 19)]
+assert thinning.thin(journal, [(6, 19)])
 assert list(journal.pending()) == list(range(20, 60)) == list(reboot().pending())
 """)
 
@@ -304,8 +301,8 @@ for step in range(60):
     list(journal.pending())
     seq = journal.last_seq
     assert seq < 1 << 30
-    while not journal.thinnable() is None:
-        journal.thin(journal.thinnable())
+    while not thinning.plan(journal) is None:
+        thinning.thin(journal, thinning.plan(journal))
     journal.receipt(seq)
     for i in range(120):
         journal.maintain()

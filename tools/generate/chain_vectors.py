@@ -51,7 +51,54 @@ def chains() -> dict:
     boot_back = STATION.record({**after_two, "prev": record.record_hash(two_of_boot_2)})
     misplaced = STATION.record({**after_two, "restart": fields.RESTART_JOURNAL_LOST})
     second_first = STATION.record({**samples.FIRST, "prev": record.record_hash(two)})
+    routine = STATION.record(after_two)  # number 3
+    after_routine = {**samples.ALERT, "seq": 4, "prev": record.record_hash(routine), "time": samples.NO_TIME}
+    after_routine["uptime_ms"] = samples.HEARTBEAT["uptime_ms"]
+    kept = STATION.record(after_routine)
+    after_kept = {**samples.FIRST, "seq": 5, "prev": record.record_hash(kept), "uptime_ms": after_routine["uptime_ms"]}
+    del after_kept["restart"]
+    declared = STATION.record({**after_kept, "thinned": [(3, 3)]})
+    declared_more = STATION.record({**after_kept, "thinned": [(2, 3)]})
+    unclean = STATION.record({**after_routine, "seq": 6, "restart": fields.RESTART_UNCLEAN})
+    after_unclean = {**after_kept, "seq": 7, "prev": record.record_hash(unclean)}
+    declared_burnt = STATION.record({**after_unclean, "thinned": [(3, 5)]})
     stories = [
+        (
+            "thinned",
+            "number 3 was given up by the station's signed word: its successor links to number 2",
+            [(one, "linked"), (two, "linked"), (kept, "pending"), (declared, "linked")],
+            declared,
+        ),
+        (
+            "thinned, said first",
+            "in any order",
+            [(declared, "pending"), (kept, "pending"), (two, "pending"), (one, "linked")],
+            declared,
+        ),
+        (
+            "thinned, yet it came",
+            "the station declares first and gives up afterwards: a cut between leaves the record to be sent",
+            [(one, "linked"), (two, "linked"), (declared, "pending"), (kept, "linked"), (routine, "linked")],
+            declared,
+        ),
+        (
+            "thinned, and the one before is not here",
+            "what was not given up must be stored before a receipt passes over it",
+            [(one, "linked"), (kept, "pending"), (declared, "linked")],
+            one,
+        ),
+        (
+            "thinned two",
+            "all numbers between may be gone",
+            [(one, "linked"), (kept, "pending"), (declared_more, "linked")],
+            declared_more,
+        ),
+        (
+            "thinned, and numbers lost in a power cut",
+            "a run reaches to the next number that is kept: 4 and 5 were never used",
+            [(one, "linked"), (two, "linked"), (unclean, "pending"), (declared_burnt, "linked")],
+            declared_burnt,
+        ),
         ("in order", "each names the one before it", [(one, "linked"), (two, "linked"), (three, "linked")], three),
         (
             "alert first",

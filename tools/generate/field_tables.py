@@ -10,7 +10,7 @@ from holdfire_protocol import enrolment, fields
 
 SOURCE = pathlib.Path(fields.__file__)
 ENROLMENT_SOURCE = pathlib.Path(enrolment.__file__)
-SHAPES = ("RECORD", "TIME", "STATUS", "POSITION", "BEACON", "RECEIPT")  # and the variants of OBSERVATION
+SHAPES = ("RECORD", "TIME", "STATUS", "POSITION", "RUN", "BEACON", "RECEIPT")  # and the variants of OBSERVATION
 
 
 class Row:

@@ -25,14 +25,14 @@ def plain(value):
 
 
 def records() -> dict:
-    base = {**samples.ALERT, "observations": [samples.IMPULSE, samples.TAMPER], "restart": 3}
+    base = {**samples.ALERT, "observations": [samples.IMPULSE, samples.TAMPER], "restart": 3, "thinned": [(1, 1)]}
     base["status"] = {**samples.STATUS, "unrecorded": 2, "fault": b"gnss: OSError: -258"}
     small = {"seq": 1, "prev": bytes(32), "boot": 1, "time": samples.NO_TIME, "uptime_ms": 0}
     accepted = [
         ("first record", "no time yet, linked to genesis", samples.FIRST),
         ("alert", "one impulse, timed by GNSS with PPS", samples.ALERT),
         ("heartbeat", "status alone, timed by a free-running crystal", samples.HEARTBEAT),
-        ("everything", "both kinds of observation, status and a restart in one record", base),
+        ("everything", "both kinds of observation, status, a restart and numbers given up in one record", base),
         ("smallest", "every field at its least, nothing optional", {**small, "status": _edge(fields.STATUS, 3, False)}),
         (
             "largest status",
@@ -146,16 +146,17 @@ def _edge_rows(rows, bound: int, optional: bool) -> dict:
 def _cbor_faults(base: dict) -> list[dict]:
     """One of each way not to be canonical, in a payload that is otherwise right."""
     whole = record.encode_record(base)
-    rest = whole[3:]  # after map(8), key 1, seq 2
+    rest = whole[3:]  # after the head of the map, key 1, seq 2
+    one_more = bytes([whole[0] + 1])
     faults = [
         ("seq in two bytes", whole[:2] + b"\x18\x02" + rest, "head longer than needed", False),
         ("seq as a float", whole[:2] + b"\xf9\x40\x00" + rest, "float or simple", True),
         ("seq as a bignum", whole[:2] + b"\xc2\x41\x02" + rest, "a tag", True),
-        ("seq twice", b"\xa9\x01\x02" + whole[1:], "map key repeated", True),
-        ("text key", b"\xa9" + whole[1:] + b"\x61\x61\x01", "map key is neither", True),
+        ("seq twice", one_more + b"\x01\x02" + whole[1:], "map key repeated", True),
+        ("text key", one_more + whole[1:] + b"\x61\x61\x01", "map key is neither", True),
         (
             "keys out of order",
-            b"\xa8"
+            whole[:1]
             + _pair(base, 3)
             + whole[1:3]
             + _pair(base, 2)
@@ -187,7 +188,11 @@ def _record_rules(small: dict) -> list[dict]:
     says_nothing = {key: packed[key] for key in packed if key != 6}
     return [
         _refused(
-            "says nothing", "neither observations, status nor restart", "record: says nothing", says_nothing, cddl=False
+            "says nothing",
+            "neither observations, status, restart nor thinned",
+            "record: says nothing",
+            says_nothing,
+            cddl=False,
         ),
         _refused(
             "first record, yet not number 1",
@@ -195,6 +200,15 @@ def _record_rules(small: dict) -> list[dict]:
             "restart: 1, the first record, yet seq is 2",
             {**packed, 1: 2},
             cddl=False,
+        ),
+        *(
+            _refused(what, why, "thinned: runs must rise", {**packed, 1: 9, 6: 3, 9: runs}, cddl=False)
+            for what, why, runs in (
+                ("thinned backwards", "last below first", [[5, 4]]),
+                ("thinned twice", "runs overlap", [[1, 3], [3, 4]]),
+                ("thinned in pieces", "runs touch: one run says it", [[1, 3], [4, 5]]),
+                ("thinned itself", "a record gives up only what was made before it", [[1, 9]]),
+            )
         ),
         _refused(
             "no source but a time",

@@ -71,7 +71,8 @@ def _audited(view: View, registry: Registry, station: Station, since_us: int, un
         evidence.Message(f"record {row['seq']}", evidence.RECORD, row["message"])
         for row in (view.in_order(station.kid, first, last) if first is not None and last is not None else ())
     ]
-    return audit.audit(evidence.Evidence("the base's records", "database", "", messages, []), registry, now_us)
+    return audit.audit(evidence.Evidence("the base's records", "database", "", messages, []), registry, now_us,
+                       view.thinned(station.kid))  # fmt: skip
 
 
 def statement(found: Quiet, held: StationAudit, outcome: Audit) -> list[Section]:
@@ -135,6 +136,8 @@ def _evidence(found: Quiet, held: StationAudit, outcome: Audit) -> Section:
     )
     if held.missing:
         section.add("missing", f"{numbers(held.missing)}: what was said there is not known", BAD)
+    if held.thinned:
+        section.add("thinned", show.thinned_words(held.thinned), WARN)
     section.add("first", f"record {found.first.seq}, {found.first.hash.hex()}")
     section.add("last", f"record {found.last.seq}, {found.last.hash.hex()}")
     if outcome.failures:
@@ -164,6 +167,7 @@ def _json(found: Quiet, held: StationAudit, outcome: Audit) -> dict[str, Any]:
         "worst_uncertainty_us": found.worst_uncertainty_us,
         "gaps": [{"from": times.text(a), "to": times.text(b)} for a, b in found.gaps],
         "missing": held.missing,
+        "thinned": held.thinned,
         "first_hash": found.first.hash.hex() if found.first else None,
         "last_hash": found.last.hash.hex() if found.last else None,
         "failures": [{"where": f.where, "check": f.check, "reason": f.reason} for f in outcome.failures],

@@ -98,6 +98,8 @@ def notes(view: StationView) -> list[str]:
     ]
     if view.first_waiting > view.contiguous_seq:
         found.append(f"records from {view.first_waiting} on are not receipted: they wait for the one before")
+    if view.thinned:
+        found.append(show.thinned_words(view.thinned))
     found += [show.restart_words(seq, why) for seq, why in view.restarts[-NOTED:]]
     more = sum(max(0, len(kind) - NOTED) for kind in (view.used_twice, view.broken, view.taken_up, view.restarts))
     return found + ([f"and {more} more, see --json"] if more else [])
@@ -123,6 +125,7 @@ def _json(view: StationView, now_us: int) -> dict[str, Any]:
         "last_seq": view.last_seq,
         "contiguous_seq": view.contiguous_seq,
         "missing": view.missing,
+        "thinned": view.thinned,
         "waiting": view.waiting,
         "boot": view.boot,
         "received_at": times.text(view.received_at_us) if view.received_at_us else None,

@@ -92,6 +92,8 @@ def _station(found: StationAudit) -> Section:
         section.add("missing", f"{numbers(found.missing)}: not in this file", WARN)
     if found.given_up:
         section.add("never sent", f"{numbers(found.given_up)}, by the station's own signed word", WARN)
+    if found.thinned:
+        section.add("thinned", show.thinned_words(found.thinned), WARN)
     for seq, why in found.restarts:
         section.add("restart", show.restart_words(seq, why), WARN if why != fields.RESTART_FIRST else "")
     for seq, after in found.forks:
@@ -187,6 +189,7 @@ def _json(outcome: Audit, held: bool) -> dict[str, object]:
                 "unbroken": found.unbroken,
                 "missing": found.missing,
                 "never_sent": found.given_up,
+                "thinned": found.thinned,
                 "repeated": found.repeated,
                 "restarts": [{"seq": seq, "why": words.RESTARTS[why]} for seq, why in found.restarts],
                 "forks": found.forks,
