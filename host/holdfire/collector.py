@@ -35,6 +35,8 @@ from .store import Store
 # A batch holds tens of thousands of containers for a moment and none of them in a circle: with Python's own thresholds,
 # looking for circles is a thirtieth of the work of tools/bench collector.
 GC_THRESHOLD = (50_000, 20, 20)
+NEWCOMER_US = 86_400_000_000  # a deployment as young as this may well have a database that is new
+IMPORT = "`holdfire import` a copy (host/README.md: Back up and restore)"
 FINISH_S = 2.0  # for forwarders to end in order; what they leave is sent at the next start
 
 
@@ -96,6 +98,7 @@ class Collector:
         key = load_collector_key(self._deployment.key_path, registry.collector_public)
         check_clock(registry, times.now_us(), self._settings.future_tolerance_s * 1_000_000)
         settings = self._settings
+        fresh = not self._deployment.database_path.exists()
         store = await self._on_writer(Store, self._deployment.database_path, settings.refusal_rows)
         inbox_filled, answers_due = asyncio.Event(), asyncio.Event()
 
@@ -111,6 +114,8 @@ class Collector:
             self._make_forwarders(store)
             with self._signals():
                 self._tell("started", f"collecting for {registry.name}: {len(registry.stations)} stations enrolled")
+                for text in await self._on_writer(_warnings, registry, store, fresh, times.now_us()):
+                    self._tell("warning", text)
                 await self._until_one_ends(
                     self._take_forever(inbox, inbox_filled, answers_due),
                     self._scan_forever(ports, answers_due),
@@ -311,6 +316,21 @@ def check_clock(registry: Registry, now_us: int, tolerance_us: int) -> None:
             f"this computer's clock says {times.text(now_us, 0)}, but the registry was changed at"
             f" {times.text(newest, 0)}: set the clock (timedatectl, or date -u -s), then start again"
         )
+
+
+def _warnings(registry: Registry, store: Store, fresh: bool, now_us: int) -> list[str]:
+    """What an operator should know at the start: losses that no receipt will go beyond."""
+    oldest_us = min((station.enrolled_at_us for station in registry.stations.values()), default=now_us)
+    if fresh and now_us - oldest_us > NEWCOMER_US:
+        return [f"the database is new. If this base had records before, end this and take them in first: {IMPORT}"]
+    found = []
+    for station in registry.stations.values():
+        first = store.first_pending(station.kid)
+        receipt = store.highest_contiguous(station.kid)
+        if first and first > (receipt[0] if receipt else 0):
+            text = f"{station.name} is not receipted: record {first} waits for the one before"
+            found.append(f"{text}. If the station does not send it, {IMPORT}")
+    return found
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

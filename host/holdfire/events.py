@@ -26,6 +26,7 @@ KINDS = {
     "forward-parked": "a destination will not take one record; it is kept aside until someone says retry",
     "registry": "the registry changed and was read again, or could not be",
     "dropped": "events were not shown because showing them was too slow; nothing else was lost",
+    "warning": "something that a person should see to; the text says what to do",
     "stopped": "the collector ended",
 }
 

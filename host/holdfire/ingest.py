@@ -66,20 +66,26 @@ class _Reader(line.LineReader):
     """Gives (BAD, (reason, bytes of the line)). Here and not in `LineReader`, since a chip has no memory for them."""
 
     def _keep(self, part: bytes, items: list[tuple[int, Any]]) -> None:
-        before, held = len(items), self._buffer
+        before, held = self.bad, self._buffer
         super()._keep(part, items)
-        _add_bytes(items, before, held, part)
+        if self.bad != before:
+            _add_bytes(items, self.bad - before, held, part)
 
     def _finish(self, items: list[tuple[int, Any]]) -> None:
-        before, held = len(items), self._buffer
+        before, held = self.bad, self._buffer
         super()._finish(items)
-        _add_bytes(items, before, held, b"")
+        if self.bad != before:
+            _add_bytes(items, self.bad - before, held, b"")
 
 
-def _add_bytes(items: list[tuple[int, Any]], before: int, held: bytearray, part: bytes) -> None:
-    for at in range(before, len(items)):
+def _add_bytes(items: list[tuple[int, Any]], count: int, held: bytearray, part: bytes) -> None:
+    """To the last `count` items that are BAD."""
+    at = len(items)
+    while count:
+        at -= 1
         if items[at][0] == line.BAD:
             items[at] = (line.BAD, (items[at][1], bytes(held) + part[:KEPT_BYTES]))
+            count -= 1
 
 
 class Ingest:

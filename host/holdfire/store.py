@@ -242,7 +242,7 @@ class Store:
 
     def first_pending(self, kid: bytes) -> int:
         """The lowest number of a record whose predecessor is not stored, or 0."""
-        row = self._one("SELECT min(seq) FROM records WHERE kid = ? AND link = 0", (kid,))
+        row = self._one("SELECT min(seq) FROM records WHERE kid = ? AND link < 2 AND link = 0", (kid,))
         return (row and row[0]) or 0
 
     def unlinked(self, kid: bytes, record_hash: bytes) -> int | None:

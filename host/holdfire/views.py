@@ -131,7 +131,8 @@ class View(Reader):
 
     def first_waiting(self, kid: bytes) -> int:
         """The number of the first record that waits for one that is not stored, or 0."""
-        row = self._fetch_one("SELECT min(seq) AS seq FROM records WHERE kid = ? AND link = ?", (kid, PENDING))
+        sql = "SELECT min(seq) AS seq FROM records WHERE kid = ? AND link < 2 AND link = ?"  # < 2: for the index
+        row = self._fetch_one(sql, (kid, PENDING))
         return (row and row["seq"]) or 0
 
     def receipts_of(self, kid: bytes, first_seq: int, last_seq: int) -> Iterator[tuple[int, bytes]]:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from holdfire import cli, errors, importing
+from holdfire import cli, collector, errors, importing
 from holdfire.store import Reader
 from tests.system.peer import Chain, Peer, found_deployment
 from tests.system.test_collector import Running, until
@@ -36,7 +36,7 @@ def stored(deployment):
         return []
 
 
-def test_after_an_import_the_stations_backlog_is_receipted(base, tmp_path, capsys):
+def test_after_an_import_the_stations_backlog_is_receipted(base, tmp_path, capsys, monkeypatch):
     deployment, peer, pattern = base
     peer.start()
     running = Running(deployment, [pattern])
@@ -49,17 +49,23 @@ def test_after_an_import_the_stations_backlog_is_receipted(base, tmp_path, capsy
 
     # With nothing but a new database, what the station still has comes in, and no receipt goes out.
     promised = peer.acknowledged
+    monkeypatch.setattr(collector, "NEWCOMER_US", 0)
     running = Running(deployment, [pattern])
+    running.saw("warning", "the database is new. If this base had records before, end this and take them in first")
     until(lambda: stored(deployment) and stored(deployment)[0]["waiting"] > 20)
     peer.producing = False
     running.end()
     assert peer.acknowledged == promised
+    running = Running(deployment, [pattern])
+    running.saw("warning", "alpha is not receipted: record ")
+    running.end()
 
     (found,) = importing.run(deployment, [str(tmp_path / "backup.cbor")])
     assert (found.refused, found.beacons > 0, found.stored + found.repeated) == ({}, True, held)
     running = Running(deployment, [pattern])
     until(lambda: peer.acknowledged == peer.chain.seq)
     running.end()
+    assert "warning" not in running.kinds()
     (row,) = stored(deployment)
     assert (row["missing"], row["waiting"], row["records"]) == (0, 0, peer.chain.seq)
 

@@ -232,7 +232,7 @@ def _profile(messages, registry, settings, deployment, folder):
         for at in range(0, len(verified), each):
             store.begin()
             for new in verified[at : at + each]:
-                chains.add(new, None, True, 0, "port")
+                chains.add(new, None, 0, "port")
             before = time.perf_counter()
             store.commit()
             commits.append(time.perf_counter() - before)

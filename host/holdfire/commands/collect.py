@@ -27,9 +27,10 @@ EXAMPLES = (
     "holdfire collect --set forward_url=https://example.org/records",
 )
 WORDS = {"port-opened": "port", "port-lost": "PORT LOST", "port-failed": "PORT FAILED", "port-missing": "port missing",
-         "refused": "REFUSED", "forward-stalled": "stalled", "forward-parked": "parked"}  # fmt: skip
+         "refused": "REFUSED", "forward-stalled": "stalled", "forward-parked": "parked",
+         "warning": "WARNING"}  # fmt: skip
 STYLES = {"port-opened": GOOD, "port-lost": BAD, "port-failed": BAD, "port-missing": WARN, "refused": BAD,
-          "text": DIM, "forward-stalled": WARN, "forward-parked": WARN, "dropped": WARN, "beacon": DIM,
+          "text": DIM, "forward-stalled": WARN, "forward-parked": WARN, "dropped": WARN, "warning": WARN, "beacon": DIM,
           "forwarded": DIM}  # fmt: skip
 ONLY_VERBOSE = ("beacon", "forwarded", "text")
 WHO_WIDTH, WHAT_WIDTH = 16, 12
