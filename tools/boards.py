@@ -66,7 +66,7 @@ TOP: dict[str, _Kind] = {
     "strapping_by_maker": _Choices(optional=True),
 }
 SHAPE: dict[str, dict[str, _Kind]] = {
-    "console": {"baud": _Whole(9600, 921600)},
+    "console": {"baud": _Whole(9600, 921600), "maintenance": _Whole(0, 1, optional=True)},
     "microphone": {
         "part": _Text(), "i2s_id": _Whole(0, 1), "sck_pin": _Pin(drives=True), "ws_pin": _Pin(drives=True),
         "sd_pin": _Pin(), "sample_rate_hz": _Whole(8000, 48000), "dma_bytes": _Whole(4096, 65536),

@@ -131,9 +131,9 @@ def _reboot(station, _) -> list:
 
 def _maintenance(station, words) -> list:
     if not station.may_maintain:
-        raise ValueError("maintenance: forbidden by this board's file ([console] maintenance = false)")
+        raise ValueError("maintenance: forbidden by this board's file")
     if words != ["prompt"]:
-        raise ValueError("the station goes deaf and its key can be read at the prompt: type `maintenance prompt`")
+        raise ValueError("the prompt makes it deaf and its key readable: `maintenance prompt`")
     station.leaving = "maintenance"
     return ["a record says that the prompt was opened; then it opens"]
 

@@ -67,7 +67,7 @@ class Station:
         self.battery: Any = None
         self.identity_fault: str | None = None
         self.live: Any = None  # what a person watches on the console: called four times a second
-        self.may_maintain = board["console"].get("maintenance", True)
+        self.may_maintain = board["console"].get("maintenance", 1)
         self.leaving = ""  # "reboot" or "maintenance" when asked for
         self._unsettled = crashes > 0 or why is not None
         self._observations: list = []
@@ -236,9 +236,17 @@ class Station:
             elif self._observations and now_ms >= retry_ms:
                 if not await self._record_observations():
                     retry_ms = self.monotonic.ms() + JOURNAL_FULL_RETRY_MS
+            elif self.journal.tight:
+                await self._make_room()
             else:
                 await self._to_record.wait()
                 self._to_record.clear()
+
+    async def _make_room(self) -> None:
+        seq = await self.recorder.make_room()
+        if seq is not None:
+            self.console.say("record %d: memory full, the oldest routine records were given up" % seq)
+            self.uplink.made(seq)
 
     async def _record_observations(self) -> bool:
         """False when the journal is full: they wait; what no longer fits is counted."""

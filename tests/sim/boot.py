@@ -119,6 +119,7 @@ except SystemExit:
     world.stop("USR2", machine.SOFT_RESET)
 except BaseException as error:
     sys.print_exception(error)
-# The chip sits at its prompt until the watchdog bites.
+# The chip sits at its prompt, which is not modelled, until the watchdog bites.
+print(">>> ")
 while machine.WDT.armed():
     world.wait(world.now_us() + 1000000)
