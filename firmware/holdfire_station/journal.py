@@ -221,8 +221,16 @@ class Journal:
 
     @property
     def tight(self):
-        """True when alerts have one sector left, and what is open: time to thin. Routine records then find no room."""
-        return self._free() < 3
+        """True when alerts have one sector left, and what is open, and thinning could help: time to thin.
+
+        Routine records find no room then.
+        """
+        return self._free() < 3 and self.thinnable() >= 0
+
+    def thinnable(self) -> int:
+        """The sector of routine records to give up next, or -1."""
+        sector = self._oldest(ROUTINE)
+        return -1 if sector in (self._head[ROUTINE], self._last_sector) else sector
 
     # Entries
 

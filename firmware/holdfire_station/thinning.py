@@ -12,7 +12,7 @@ _NO_MORE = 1 << 32
 
 def plan(journal):
     """[(first, last)] of the numbers to give up next, or None when there is nothing."""
-    sector = _sector(journal)
+    sector = journal.thinnable()
     if sector < 0:
         return None
     runs = []
@@ -32,14 +32,9 @@ def thin(journal, runs) -> bool:
     """Give up what `plan` named; a record that declares it must already be here. False if the plan has changed."""
     if runs != plan(journal):
         return False
-    journal._retire(_sector(journal))
+    journal._retire(journal.thinnable())
     journal._passed[ROUTINE] = 0
     return True
-
-
-def _sector(journal):
-    sector = journal._oldest(ROUTINE)
-    return -1 if sector in (journal._head[ROUTINE], journal._last_sector) else sector
 
 
 def _held_after(journal, lane, seq):
