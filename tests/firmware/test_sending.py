@@ -133,6 +133,23 @@ assert make() == 4 and opened(4)["restart"] == fields.RESTART_UNCLEAN
 """)
 
 
+def test_a_first_record_that_failed_is_not_called_the_first_afterwards(tmp_path):
+    run(tmp_path, """
+class Broken:
+    public_bytes = ME.public
+    async def sign_async(self, message):
+        raise MemoryError("no room to sign")
+
+whole, ME.key = ME.key, Broken()
+try:
+    asyncio.run(recorder.record([impulse()], None, True))
+except MemoryError:
+    pass
+ME.key = whole
+assert make() == 2 and opened(2)["restart"] == fields.RESTART_JOURNAL_LOST and opened(2)["prev"] == ME.genesis
+""")
+
+
 def test_wiped_counters_never_give_a_number_again(tmp_path):
     run(tmp_path, """
 for _ in range(3):
