@@ -91,7 +91,7 @@ class Station:
             self.console.say(self.identity_fault or "not enrolled: nothing is recorded until `holdfire enrol` runs")
         self._start()
         turn = 0
-        while not self.leaving:
+        while not (self.leaving and await self._leave()):
             await asyncio.sleep_ms(TURN_MS)
             turn = (turn + 1) % (5 * TURNS_A_SECOND)
             try:
@@ -99,13 +99,12 @@ class Station:
             except Exception as error:
                 self._failed("main", error)
                 await asyncio.sleep_ms(1000)
-        await self._leave()
 
     def begin(self, who) -> None:
         """Start recording as `who`; None: not enrolled."""
+        self.identity = who
         if who is None or self.journal is None or self.sequence is None:
             return
-        self.identity = who
         self.recorder = Recorder(who, self.journal, self.sequence, self.boot, self.monotonic, self.clock)
         self.uplink.begin(who, lambda: self.recorder.first_seq)
 
@@ -172,12 +171,15 @@ class Station:
             self.lacks("microphone", OSError("no samples come"))
         return True
 
-    async def _leave(self) -> None:
-        """As asked on the console."""
-        if self.leaving == "maintenance":
-            await self._record_status(fields.SELFTEST_MAINTENANCE)
+    async def _leave(self) -> bool:
+        """As asked on the console; False when it must not be."""
+        how, self.leaving = self.leaving, ""
+        if how == "maintenance" and self.identity and not await self._record_status(fields.SELFTEST_MAINTENANCE):
+            self.console.say("no prompt: no record of it could be made")
+            return False
         await asyncio.sleep_ms(1000)  # let the console's bytes out
-        overlay.with_module("holdfire_station.leaving", self.leaving, self)
+        overlay.with_module("holdfire_station.leaving", how, self)
+        return True
 
     # Sensing
 
@@ -258,19 +260,19 @@ class Station:
         del self._observations[: len(batch)]
         return True
 
-    async def _record_status(self, also: int = 0) -> None:
-        """`also` are self-test bits that only the caller knows of; such a record is kept like an alert."""
-        if self.recorder is None:
-            return
+    async def _record_status(self, also: int = 0) -> bool:
+        """True if made. `also` are self-test bits that only the caller knows of; such a record is kept like an alert."""
         try:
             status, kept = overlay.with_module("holdfire_station.health", "status", self, also)
             # The first of a boot is kept like an alert, too: it says why there was a reset.
             if await self._record(None, status, also != 0 or self.recorder.first_seq is None):
                 kept()  # only now: what a status record says is counted from the last one that was kept
+                return True
         except JournalFull:
             pass
         except Exception as error:  # no status is no reason to keep observations back
             self._failed("status", error)
+        return False
 
     async def _record(self, observations, status, alert: bool) -> bool:
         """Make a record and have it sent; False when that failed, which is told and counted. Raises JournalFull."""

@@ -85,6 +85,16 @@ def test_without_a_partition_the_console_answers_and_names_it(start, label):
     cabled.ask("journal", "records" if label == "keys" else "MISSING" if label == "journal" else "counters")
 
 
+def test_no_prompt_opens_where_no_record_of_it_can_be_made(start):
+    _, cabled = start()
+    cabled.enrol()
+    _, cabled = start(without=("journal",))
+    cabled.read_until("Holdfire station")
+    cabled.port.write(b"\rmaintenance prompt\r")
+    cabled.read_until("no prompt: no record of it could be made")
+    assert cabled.ask("status", "tasks").split()[1:] == ["status", "failed", "1", "times"]
+
+
 def test_a_boot_counter_that_cannot_be_read_is_replaced_by_the_newest_record(start):
     _, cabled = start()
     cabled.enrol()
