@@ -85,11 +85,14 @@ def _prove(view: View, station: Station, seq: int, lost_from: int) -> Proof | st
     thinned = Thinned(view.thinned(station.kid))
     # hash -> (hash before, boot, uptime, how many there are in the chain from `seq` up to before it, number)
     chain: dict[bytes, tuple[bytes, int, int, int, int]] = {}
-    statuses, said = 0, (0, 0)
+    statuses, said, newest = 0, (0, 0), b""
     for row in view.in_order(station.kid, seq):
         digest, prev, boot, uptime_ms = row["hash"], row["prev"], row["boot"], row["uptime_ms"]
         if row["seq"] > seq and prev not in chain:
-            continue
+            gap = thinned.run_of(row["seq"] - 1)
+            if gap is None or not gap[0] - 1 <= chain[newest][4] < row["seq"]:
+                continue
+            prev = newest  # all between the two was given up
         before = chain[prev][3] + (not thinned.run_of(chain[prev][4])) if prev in chain else 0
         if row["kinds"] & HAS_STATUS:
             held, at = before, prev
@@ -100,6 +103,7 @@ def _prove(view: View, station: Station, seq: int, lost_from: int) -> Proof | st
                 return Proof(lost_from, row["seq"], digest, pending, held)
             statuses, said = statuses + 1, (pending, held)
         chain[digest] = (prev, boot, uptime_ms, before, row["seq"])
+        newest = digest
     if not statuses:
         return "no status record follows it yet, so it is not known what the station still holds. Wait for the next"
     pending, held = said

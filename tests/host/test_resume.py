@@ -154,6 +154,32 @@ def test_a_branch_that_the_station_lost_does_not_count(tmp_path):
         resume.take_up(base.deployment, base.registry, base.registry.find("Ridge north"), 2, "x")
 
 
+@pytest.mark.parametrize("alert_arrived", [True, False])
+def test_what_the_station_gave_up_for_room_is_no_hole_in_what_it_holds(tmp_path, alert_arrived):
+    """1 to 10 are lost; the station gave up 11 to 14 and 16 to 19, and still holds 15 and all from 20 on."""
+    ridge = Signer("Ridge north", 1)
+    base = Base(tmp_path / "base", ridge)
+    made = []
+    for n in range(1, 31):
+        content = {"status": status(pending=9)} if n == 28 else {"observations": [impulse()]}
+        if n == 26:
+            content = {"thinned": [(11, 14), (16, 19)]}
+        made.append(ridge.make(START_US + MINUTE_US * n, **content))
+    station = base.registry.find("Ridge north")
+    arrived = [*([made[14]] if alert_arrived else []), *made[19:]]
+    base.receive(*arrived, at_us=NOW_US)
+    if not alert_arrived:
+        for seq in (20, 28):
+            with pytest.raises(UsageError, match="that hang together|does not wait"):
+                resume.take_up(base.deployment, base.registry, station, seq, "x")
+        return
+    proof = resume.take_up(base.deployment, base.registry, station, 15, "x")
+    assert (proof.seq, proof.pending, proof.held) == (28, 9, 9)
+    store = Store(base.deployment.database_path)
+    assert [seq for _, seq, _ in Ingest(base.registry, store, config.Settings()).receipts([ridge.kid])] == [30]
+    store.close()
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(oldest=st.integers(1, 30), sent=st.integers(2, 30), gap=st.sets(st.integers(1, 30), max_size=3))
 def test_whatever_is_taken_up_no_receipt_covers_what_only_the_station_has(tmp_path_factory, oldest, sent, gap):
