@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from holdfire import errors, store
+from holdfire import errors, store, tables
 from holdfire.store import Reader, Store, retry_parked
 
 
@@ -197,3 +197,21 @@ def _environment():
     from tests.mpy import REPO
 
     return {**os.environ, "PYTHONPATH": os.pathsep.join(str(p) for p in (REPO, REPO / "host", REPO / "protocol"))}
+
+
+def test_a_database_of_an_older_program_is_brought_up_to_date_and_keeps_what_it_has(path):
+    old = sqlite3.connect(path)
+    old.executescript(tables.SCRIPTS[0] + "PRAGMA user_version = 1;")
+    old.close()
+    Store(path).close()
+    old = sqlite3.connect(path)
+    old.execute(store._INSERT, (1, *row(1)))
+    old.executescript("DROP TABLE taken_up; DROP TABLE beacons; DROP TABLE receipted; DROP INDEX records_restart;"
+                      "DROP INDEX records_thinned; PRAGMA user_version = 1;")  # fmt: skip
+    old.close()
+    with pytest.raises(errors.StorageError, match="an older holdfire made it; `holdfire collect` brings it up to date"):
+        Reader(path)
+    Store(path).close()
+    reader = Reader(path)
+    assert [r["seq"] for r in reader.records()] == [1]
+    reader.close()
