@@ -88,9 +88,9 @@ class Clock:
         if utc_s * 1_000_000 < UTC_MIN_US:  # a week-number rollover, or a receiver that never had a fix
             self.rejected += 1
             return
-        # A sentence names the second of the pulse before it; a pulse older than a second belongs to another one. A
-        # receiver that sends its sentence more than a second late would be believed a second wrong: nothing here can
-        # tell, so the receiver must be set to fewer sentences than its baud rate carries in a second.
+        # A sentence names the second of the pulse before it; a pulse older than a second belongs to another one. That a
+        # sentence is not more than a second late is the caller's to know (gnss.py looks how full the line is); of a
+        # receiver that computes for more than a second and then finds its line idle, nothing here could tell.
         if pulse_us is not None and 0 < at_us - pulse_us < 1_000_000:
             self._anchor(TIME_GNSS_PPS, utc_s * 1_000_000, pulse_us, 0)
         else:

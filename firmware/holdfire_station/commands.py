@@ -99,7 +99,10 @@ def _gnss(station, _) -> list:
         "sentences  last time %s, %d refused" % (
             "none" if fix.utc_s is None else report.utc_text(fix.utc_s * 1_000_000)[:19], fix.refused),
         "satellites %d" % fix.satellites,
+        "line       %d %% full" % gnss.load_percent,
     ]  # fmt: skip
+    if gnss.load_percent >= 96:
+        lines.append("           TOO FULL for time to be believed: fewer sentences, or more baud")
     if position is None:
         return lines + ["position   none; the antenna needs a free sky for a minute or more"]
     latitude_e7, longitude_e7, height_dm, hdop_x10 = position

@@ -7,10 +7,16 @@ from machine import UART, Pin
 from .nmea import Fix
 
 READ_BYTES = 128
+WEIGHED_US = 4_000_000  # the driver hands bytes on by 120: 3 % of what 9600 baud carry in that time
+FULL_PERCENT = 96
 
 
 class Gnss:
-    """Call `poll` at least five times a second: it feeds the clock. `fix` is what the receiver last said."""
+    """Call `poll` at least five times a second: it feeds the clock. `fix` is what the receiver last said.
+
+    A line that is never idle is one on which sentences queue, and come late by nobody knows how many seconds. So no
+    time is believed from a line in use for FULL_PERCENT or more: `load_percent` of WEIGHED_US, 100 until it is known.
+    """
 
     def __init__(self, settings: dict, monotonic, clock):
         self._uart = UART(
@@ -20,6 +26,10 @@ class Gnss:
             tx=Pin(settings["tx_pin"]),
             rxbuf=1024,
         )
+        self._baud = settings["baud"]
+        self._bytes = 0  # since then:
+        self._since_us: int | None = None  # until the first byte
+        self.load_percent = 100
         self._monotonic = monotonic
         self._clock = clock
         self.fix = Fix()
@@ -35,12 +45,24 @@ class Gnss:
             if not data:
                 return
             now_us = self._monotonic.us()
+            self._weigh(len(data), now_us)
             if self.fix.feed(data):
                 self._fix_ms = now_us // 1000
                 pulse_ticks_us, self._pulse_ticks_us = self._pulse_ticks_us, None
+                if self.load_percent >= FULL_PERCENT:
+                    continue
                 if pulse_ticks_us is not None:
                     self._clock.on_pulse(self._monotonic.at(pulse_ticks_us))
                 self._clock.on_fix(self.fix.utc_s, now_us)
+
+    def _weigh(self, size: int, now_us: int) -> None:
+        if self._since_us is None:
+            self._since_us = now_us
+        self._bytes += size
+        elapsed_us = now_us - self._since_us
+        if elapsed_us >= WEIGHED_US:
+            self.load_percent = self._bytes * 1_000_000_000 // (self._baud * elapsed_us)  # ten bits a byte
+            self._bytes, self._since_us = 0, now_us
 
     def position(self, now_ms: int):
         """(latitude_e7, longitude_e7, height_dm, hdop_x10) of a fix of the last 10 s with height, or None."""

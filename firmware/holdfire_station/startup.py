@@ -42,7 +42,7 @@ def _speed(_, __) -> None:
         try:
             machine.freq(hz)
             return
-        except ValueError:
+        except Exception:
             pass
     raise ValueError("runs at %d MHz only" % (machine.freq() // 1_000_000))
 
@@ -79,6 +79,13 @@ def _microphone(station, board) -> None:
     detector = acoustic.Detector(board["microphone"]["sample_rate_hz"], pool=IMPULSES_POOLED)
     station.microphone = Microphone(board["microphone"], station.monotonic, detector, station.on_impulse)
     station.detector = detector
+
+
+def _clips(station, _) -> None:
+    from .clips import Clips
+
+    if station.detector is not None:
+        station.clips = Clips(partition("clips"), station.detector, station.microphone, station.boot)
 
 
 def _gnss(station, board) -> None:
@@ -121,6 +128,7 @@ PARTS = (
     ("sequence counter", _sequence),
     ("boot counter", _boots),
     ("microphone", _microphone),
+    ("clips", _clips),
     ("gnss", _gnss),
     ("tamper switch", _tamper),
     ("battery", _battery),

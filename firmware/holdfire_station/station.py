@@ -62,6 +62,7 @@ class Station:
         self.recorder: Any = None
         self.microphone: Any = None
         self.detector: Any = None
+        self.clips: Any = None
         self.gnss: Any = None
         self.tamper: Any = None
         self.battery: Any = None
@@ -149,10 +150,13 @@ class Station:
         if self._unsettled and self.monotonic.ms() > SETTLED_MS:
             self._unsettled = False
             overlay.with_module("holdfire_station.crash", "settled")
+        if self.clips is not None:
+            self.clips.keep()
         if turn == 0:
             # One sector a turn: an erase stalls the chip for 45 ms, which the microphone's ring bridges.
             if self.journal is not None and not self.journal.maintain() and self.sequence is not None:
-                self.sequence.maintain()
+                if not self.sequence.maintain() and self.clips is not None:
+                    self.clips.ring.maintain()
             gc.collect()
 
     def _hears(self, now_ms: int) -> bool:
@@ -186,6 +190,8 @@ class Station:
     def on_impulse(self, impulse) -> None:
         """The detector found one."""
         self.impulses += 1
+        if self.clips is not None:
+            self.clips.on_impulse(impulse.onset_sample)
         self._observe({
             "kind": fields.KIND_IMPULSE,
             "at_us": self.microphone.moment_us(impulse.onset_sample),
@@ -261,7 +267,7 @@ class Station:
         return True
 
     async def _record_status(self, also: int = 0) -> bool:
-        """True if made. `also` are self-test bits that only the caller knows of; such a record is kept like an alert."""
+        """True if made. `also`: self-test bits that only the caller knows of; such a record is kept like an alert."""
         try:
             status, kept = overlay.with_module("holdfire_station.health", "status", self, also)
             # The first of a boot is kept like an alert, too: it says why there was a reset.

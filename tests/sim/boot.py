@@ -45,7 +45,8 @@ def _attach(board):
         parts["mic"] = Inmp441(_given["noise"], _given["muffled"], int(_given["uid"][-4:], 16))
         world.microphones[mic["sck_pin"], mic["ws_pin"], mic["sd_pin"]] = parts["mic"]
     place = [int(_given.get(*default)) for default in (("lat_e7", 501234567), ("lon_e7", 362345678), ("alt_m", 152))]
-    parts["gnss"] = NeoM8(world.net(gnss["pps_pin"]), *place, int(_given["fix_s"]) * 1000000)
+    parts["gnss"] = NeoM8(world.net(gnss["pps_pin"]), *place, int(_given["fix_s"]) * 1000000,
+                          int(_given.get("sentences", 0)))
     world.uarts[gnss["rx_pin"], gnss["tx_pin"]] = parts["gnss"]
     parts["tamper"] = Switch(world.net(board["tamper"]["pin"]))
     parts["battery"] = Battery(battery["divider_top_ohms"], battery["divider_bottom_ohms"])

@@ -27,6 +27,7 @@ def start(tmp_path):
             station.stop()
         station = SimulatedStation(BOARD, tmp_path / "station", "broken", clock, baud=None, app_folder=app_folder,
                                    utc_us=UTC_US if clock == "virtual" else None, **extra)
+        station.board["status_interval_s"] = 30
         rows = station.board["flash"]["partitions"]
         rows[:] = [row for row in rows if row["label"] not in without]
         for row in rows:
@@ -159,3 +160,18 @@ def test_a_start_that_hangs_ends_in_safe_mode_and_is_tried_again_after_an_hour(s
     assert safe["status"]["reset_cause"] == 3 and safe["boot"] == 5
     cabled.read_until("SAFE MODE: 3 starts ended in a reset")
     assert cabled.record_with(lambda named: named["boot"] == 7)["status"]["selftest"] & fields.SELFTEST_SAFE
+
+
+@pytest.mark.parametrize(("sentences", "believed"), [(8, True), (12, False)])
+def test_time_from_a_line_that_is_never_idle_is_not_believed(start, sentences, believed):
+    """Nine sentences more fill 9600 baud: from then on they queue, and a second is named seconds later."""
+    _, cabled = start(sentences=sentences, fix_s=1)
+    cabled.enrol()
+    status = cabled.record_with(lambda named: is_status(named) and named["uptime_ms"] > 60_000)
+    assert (status["time"][0] == fields.TIME_GNSS_PPS) == believed
+    if not believed:
+        assert status["time"][0] == fields.TIME_NONE
+        assert cabled.ask("gnss", "           TOO FULL")
+    else:
+        true_us = UTC_US + status["uptime_ms"] * 1000
+        assert abs(status["time"][1] - true_us) < 100_000

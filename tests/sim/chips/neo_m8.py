@@ -11,6 +11,7 @@ from chips import world
 
 _SECOND_US = const(1000000)
 _PULSE_US = const(100000)
+_GSV = "GPGSV,3,1,12,02,45,120,41,05,67,210,44,07,22,051,38,13,11,301,33"
 
 
 def _checked(body):
@@ -41,11 +42,12 @@ def _angle(degrees_e7, width, signs):
 
 
 class NeoM8:
-    def __init__(self, pps_net, latitude_e7, longitude_e7, altitude_m, first_fix_us):
+    def __init__(self, pps_net, latitude_e7, longitude_e7, altitude_m, first_fix_us, more_sentences=0):
         self._pps = pps_net
         self._place = _angle(latitude_e7, 2, "NS") + "," + _angle(longitude_e7, 3, "EW")
         self._altitude_m = altitude_m
         self._fix_at_us = first_fix_us
+        self._more = "".join([_checked(_GSV)] * more_sentences)  # as when it is set to tell of every satellite
         self._sky = True
         self.baud = 9600
         self.send = None  # the UART this is wired to sets it
@@ -93,4 +95,4 @@ class NeoM8:
             sentences = (
                 "GNRMC,,V,,,,,,,,,,N", "GNGGA,,,,,,0,00,99.99,,,,,,", "GNGSA,A,1,,,,,,,,,,,,,99.99,99.99,99.99"
             )
-        self.send("".join([_checked(s) for s in sentences]).encode(), due_us)
+        self.send(("".join([_checked(s) for s in sentences]) + self._more).encode(), due_us)
