@@ -54,6 +54,8 @@ def status(station, also: int):
         position = station.gnss.position(station.monotonic.ms())
         if position is not None:
             named["position"] = position
+    if station.clips and station.clips.head:
+        named["clips"] = station.clips.head
     faults = [station.fault] if station.fault else []
     faults += ["%s: %s" % item for item in sorted(station.missing.items())]
     if faults:

@@ -185,6 +185,13 @@ class Journal:
         for lane in LANES:
             self._write_mark(lane)
 
+    def drop_oldest(self) -> None:
+        """Let go of the oldest sector of alerts, receipted or not: for a ring of what may be lost."""
+        sector = self._oldest(ALERT)
+        following = self._after(ALERT, self._first[sector]) if sector >= 0 else -1
+        if following >= 0:
+            self.receipt(self._first[following] - 1)
+
     def maintain(self) -> bool:
         """From an idle task: erase one sector ahead of need (45 ms typical, stalls the chip). True if it did."""
         ready = 0

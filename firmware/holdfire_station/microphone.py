@@ -36,6 +36,7 @@ class Microphone:
             ibuf=settings["dma_bytes"],
         )
         self.newest = memoryview(bytearray(BLOCK_SAMPLES * SLOT_BYTES))  # the block read last, or being read
+        self.on_block = lambda _: None  # called with the number of samples, once the detector had them
         self.blocks = 0
         self._samples = 0
         self._base_us: int | None = None  # monotonic time of sample 0, were none ever lost
@@ -52,6 +53,7 @@ class Microphone:
             self._samples += BLOCK_SAMPLES
             self._note_arrival(self._monotonic.us())
             waiting = self._detector.feed(self.newest, BLOCK_SAMPLES)
+            self.on_block(BLOCK_SAMPLES)
             self.blocks += 1
             while waiting:
                 self._on_impulse(self._detector.take())

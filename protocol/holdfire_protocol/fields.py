@@ -149,6 +149,7 @@ STATUS = Shape("status", (
     (17, "refused", UINT, 0, U32, True, None),  # damaged or refused lines and beacons since boot
     (18, "unrecorded", UINT, 1, U32, False, None),  # observations since the last status record that no record holds
     (19, "fault", BYTES, 1, FAULT_BYTES, False, None),  # what failed or is missing, in ASCII, for people
+    (20, "clips", BYTES, HASH_BYTES, HASH_BYTES, False, None),  # SHA-256 of the newest sound clip
 ))
 
 RUN = Shape("run", (

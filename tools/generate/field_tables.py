@@ -1,4 +1,4 @@
-"""Reads fields.py and enrolment.py: their tables as Python sees them, and the comment behind each row and limit as a
+"""Reads fields.py, enrolment.py and clip.py: their tables as Python sees them, and the comment behind each row and limit as a
 person wrote it."""
 
 import ast
@@ -6,10 +6,11 @@ import io
 import pathlib
 import tokenize
 
-from holdfire_protocol import enrolment, fields
+from holdfire_protocol import clip, enrolment, fields
 
 SOURCE = pathlib.Path(fields.__file__)
 ENROLMENT_SOURCE = pathlib.Path(enrolment.__file__)
+CLIP_SOURCE = pathlib.Path(clip.__file__)
 SHAPES = ("RECORD", "TIME", "STATUS", "POSITION", "RUN", "BEACON", "RECEIPT")  # and the variants of OBSERVATION
 
 
@@ -40,8 +41,9 @@ def tables() -> dict[str, Table]:
         found[shape.name] = _table(shape.name, shape.rows, shape.is_tuple, lines[variable], comments)
     for _, name, rows in fields.OBSERVATION.variants:
         found[name] = _table(name, rows, False, lines[name.upper() + "_ROWS"], comments)
-    shape, lines = enrolment.ENROLMENT, _row_lines(ENROLMENT_SOURCE)["ENROLMENT"]
-    found[shape.name] = _table(shape.name, shape.rows, shape.is_tuple, lines, _comments(ENROLMENT_SOURCE))
+    for shape, source in ((enrolment.ENROLMENT, ENROLMENT_SOURCE), (clip.CLIP, CLIP_SOURCE)):
+        lines = _row_lines(source)[shape.name.upper()]
+        found[shape.name] = _table(shape.name, shape.rows, shape.is_tuple, lines, _comments(source))
     return found
 
 

@@ -26,7 +26,7 @@ def plain(value):
 
 def records() -> dict:
     base = {**samples.ALERT, "observations": [samples.IMPULSE, samples.TAMPER], "restart": 3, "thinned": [(1, 1)]}
-    base["status"] = {**samples.STATUS, "unrecorded": 2, "fault": b"gnss: OSError: -258"}
+    base["status"] = {**samples.STATUS, "unrecorded": 2, "fault": b"gnss: OSError: -258", "clips": bytes(32)}
     small = {"seq": 1, "prev": bytes(32), "boot": 1, "time": samples.NO_TIME, "uptime_ms": 0}
     accepted = [
         ("first record", "no time yet, linked to genesis", samples.FIRST),

@@ -408,6 +408,23 @@ class Detector:
         self._next = (self._next + 1) % len(self._pool)
         self._waiting += 1
 
+    # ---- for who keeps the sound itself
+
+    @property
+    def ring(self):
+        """The last 64 hops, without offset: each sample and 0x02000000."""
+        return self._ring
+
+    @property
+    def ring_at(self) -> int:
+        """Where the next sample goes in `ring`: the oldest is there now."""
+        return self._state[_RING_AT]
+
+    @property
+    def hop(self) -> int:
+        """Samples in a hop of 1 ms."""
+        return self._state[_HOP]
+
     # ---- what the heartbeat reports
 
     @property
