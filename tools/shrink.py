@@ -4,10 +4,11 @@ the image's both come through here.
 MicroPython keeps every name that its own flash does not hold in RAM, and every module constant in a dictionary. So,
 before mpy-cross compiles them:
 
-1. A small whole number that a module names in capitals (`TIME_GNSS = 3`) is put where the name is used, in any module.
-2. Names of ours become names that every MicroPython has in flash (shrink_names.txt), one for one all over the programs.
-   A name that is also a string somewhere (a field, what an overlay calls), a module or a part of a chip's interface
-   stays as it is.
+1. A small whole number, True or False that a module names in capitals (`TIME_GNSS = 3`) is put where the name is used,
+   in any module; so what stands under `if TYPE_CHECKING:` is not compiled.
+2. Names of ours become names that every MicroPython has in flash (shrink_names.txt), one for one all over the programs;
+   parameters share a few. A name that is also a string somewhere (a field, what an overlay calls), a module or a part
+   of a chip's interface stays as it is.
 
 Lines stay where they are, so a traceback from a chip is right about file and line. What a name in it stands for:
 
@@ -29,7 +30,7 @@ REPO = pathlib.Path(__file__).resolve().parent.parent
 NAMES_IN_FLASH = pathlib.Path(__file__).with_name("shrink_names.txt")
 ROOTS = (REPO / "protocol", REPO / "firmware")
 # Names of ours that machine and esp32 have too, and a bare interpreter on a PC does not.
-CHIP_NAMES = {"bits", "feed", "kind", "ms", "reset", "reset_cause", "us"}
+CHIP_NAMES = {"bits", "feed", "kind", "label", "level", "ms", "reset", "reset_cause", "us"}
 # What the interpreter itself looks for on objects: none of ours may become one of these by chance.
 SPECIAL = {"send", "throw", "close", "ioctl", "read", "readinto", "readline", "write", "value", "errno", "pend_throw"}
 CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*$")
@@ -128,15 +129,18 @@ class Shrinker:
 
     def _choose_names(self, trees: list[ast.Module]) -> dict[str, str]:
         in_flash = NAMES_IN_FLASH.read_text().split()
-        fixed = CHIP_NAMES | set(in_flash) | set(dir(builtins))
-        fixed |= {part for module in self._modules for part in module.split(".")} | {name for _, name in self.constants}
+        fixed = CHIP_NAMES | set(in_flash) | set(dir(builtins)) | {name for _, name in self.constants}
+        fixed |= {part for module in self._modules for part in module.split(".")}
         fixed |= {node.value for tree in trees for node in ast.walk(tree)
                   if isinstance(node, ast.Constant) and isinstance(node.value, str)}  # fmt: skip
-        used = {name for tree in trees for name in _identifiers(tree)} | set(keyword.kwlist) | fixed - set(in_flash)
         ours = {name for tree in trees for name in _defined(tree) if not name.startswith("__")} - fixed
+        plain = {name for tree in trees for name in _identifiers(tree)} | set(keyword.kwlist)
+        attributes = {name for tree in trees for name in _attributes(tree)}
+        parameters = _share([name for name in in_flash if name in attributes - plain], ours - attributes, trees)
+        used = plain | attributes | fixed - set(in_flash)
         free = [name for name in in_flash if name not in used | SPECIAL]
-        longest_first = sorted(ours, key=lambda name: (-len(name), name))
-        return dict(zip(longest_first, free, strict=False))
+        longest_first = sorted(ours - set(parameters), key=lambda name: (-len(name), name))
+        return {**dict(zip(longest_first, free, strict=False)), **parameters}
 
 
 def _parse(text: str) -> ast.Module | None:
@@ -154,7 +158,7 @@ def _module(path: str) -> str:
 def _number(node: ast.expr, known: Known) -> int | None:
     """What a constant expression comes to, or None."""
     if isinstance(node, ast.Constant):
-        return node.value if type(node.value) is int else None
+        return node.value if isinstance(node.value, int) else None
     if isinstance(node, ast.Name):
         number = known.get(node.id)
         return number if isinstance(number, int) else None
@@ -191,11 +195,46 @@ def _defined(tree: ast.AST) -> Iterator[str]:
 
 
 def _identifiers(tree: ast.AST) -> Iterator[str]:
+    """Names that are not attributes."""
     for node in ast.walk(tree):
-        for field in ("id", "attr", "arg", "name", "asname"):
+        for field in ("id", "arg", "name", "asname"):
             name = getattr(node, field, None)
             if isinstance(name, str):
                 yield from name.split(".")
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            yield from node.names
+
+
+def _attributes(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+
+
+def _share(names: list[str], ours: set[str], trees: list[ast.Module]) -> dict[str, str]:
+    """Names for parameters that no caller names. Those that never meet in a function share a name: one that programs
+    use for attributes only, so that it is nothing else in a function either."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    parameters = {node.arg for node in nodes if isinstance(node, ast.arg)} & ours
+    parameters -= {node.arg for node in nodes if isinstance(node, ast.keyword)}
+    functions = []
+    for tree in trees:
+        for body in [tree.body, *(node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef))]:
+            for node in body:
+                inside = set(_identifiers(node))
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    functions.append(inside - {node.name})
+                    parameters -= {node.name}
+                elif not isinstance(node, ast.ClassDef):
+                    parameters -= inside
+    meets = {name: set().union(*[found for found in functions if name in found]) for name in sorted(parameters)}
+    shared: dict[str, str] = {}
+    for name, others in meets.items():
+        taken = {shared[other] for other in others if other in shared}
+        left = [new for new in names if new not in taken]
+        if left:
+            shared[name] = left[0]
+    return shared
 
 
 def _edit(text: str, edits: list[tuple[ast.expr | ast.stmt, str]]) -> str:
@@ -223,9 +262,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="*", help="a name in a traceback; all of them when none is given")
     args = parser.parse_args()
-    ours = {new: old for old, new in Shrinker(chip_sources()).names.items()}
+    ours: dict[str, list[str]] = {}
+    for old, new in sorted(Shrinker(chip_sources()).names.items()):
+        ours.setdefault(new, []).append(old)
     for name in args.name or sorted(ours):
-        print(f"{name:24}{ours.get(name, 'is not one of ours')}")
+        print(f"{name:24}{', '.join(ours.get(name, ['is not one of ours']))}")
     return 0
 
 

@@ -19,7 +19,7 @@ REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 CHIP_BYTES = 160 << 10
 ROOMY_BYTES = 400 << 10
 MODULES = (
-    "asyncio holdfire_protocol.fields holdfire_protocol.cbor holdfire_protocol.schema holdfire_protocol.cose "
+    "asyncio.stream holdfire_protocol.fields holdfire_protocol.cbor holdfire_protocol.schema holdfire_protocol.cose "
     "holdfire_protocol.record holdfire_protocol.frame holdfire_protocol.line holdfire_station.sensing.acoustic "
     "holdfire_station.crypto holdfire_station.journal holdfire_station.counters holdfire_station.clock "
     "holdfire_station.nmea holdfire_station.outbox holdfire_station.recorder holdfire_station.beacon "
@@ -29,7 +29,7 @@ MODULES = (
 PROBE = """
 import gc, sys
 gc.threshold(4096)
-import asyncio.stream, machine
+import machine
 gc.collect()
 start = last = gc.mem_alloc()
 
@@ -40,6 +40,7 @@ def told(name):
     print("~ heap", name.replace(" ", "_"), now - last, now - start, file=sys.stderr)
     last = now
 
+import asyncio
 for name in %r.split():
     __import__(name)
     told(name)
