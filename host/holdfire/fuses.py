@@ -1,7 +1,7 @@
 """A chip's fuses and flash through esptool's packages: the one behind a serial port, or a virtual one to practise on.
 
 The virtual one is espefuse's own emulation of the fuse controller, kept in a folder, with a file for a flash. Decides
-nothing: `harden.py` does. esptool talks a lot; its words are kept for the error that may follow.
+nothing: `harden.py` does. esptool talks a lot; only its errors are passed on, one line each.
 """
 
 import contextlib
@@ -143,15 +143,10 @@ class FuseBoard:
         # espefuse shows a block last byte first, and flash keys are burned in that order, too.
         return key if kind == FLASH_KEY else key[::-1]
 
-    def _talk(self, action: Any) -> None:
-        from esptool.util import FatalError
-
-        said = io.StringIO()
-        try:
-            with contextlib.redirect_stdout(said):
-                action()
-        except FatalError as error:
-            raise PortError(f"the chip refused: {_first_line(error)}") from None
+    @staticmethod
+    def _talk(action: Any) -> None:
+        with _complaining("the chip did not do it"), contextlib.redirect_stdout(io.StringIO()):
+            action()
 
 
 class RealBoard(FuseBoard):
@@ -162,18 +157,14 @@ class RealBoard(FuseBoard):
         super().__init__(self._connect())
 
     def _connect(self) -> Any:
-        import serial
         from espefuse import init_commands
-        from esptool.util import FatalError
 
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                commands = init_commands(port=self._port, do_not_confirm=True)
-        except (FatalError, serial.SerialException, OSError, RuntimeError) as error:
-            raise PortError(
-                f"{self._port}: no chip answers in its download mode: end what uses the port, hold BOOT, press RESET, "
-                f"let BOOT go, try again; a board at level 3 never answers ({_first_line(error)})"
-            ) from None
+        what = (
+            f"{self._port}: no chip answers in its download mode: end what uses the port, hold BOOT, press RESET, let "
+            "BOOT go; a board at level 3 never answers"
+        )
+        with _complaining(what), contextlib.redirect_stdout(io.StringIO()):
+            commands = init_commands(port=self._port, do_not_confirm=True)
         commands.efuses.postpone = True
         return commands
 
@@ -186,7 +177,8 @@ class RealBoard(FuseBoard):
         from esptool import cmds
 
         self.close()
-        with contextlib.redirect_stdout(io.StringIO()):
+        lost = f"{self._port}: lost the board half way (unplugged? loose cable?)"
+        with _complaining(lost), contextlib.redirect_stdout(io.StringIO()):
             loader = cmds.detect_chip(self._port)
             try:
                 loader = cmds.run_stub(loader)
@@ -250,8 +242,17 @@ class VirtualBoard(FuseBoard):
         yield FileFlash(self._flash_path)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+@contextlib.contextmanager
+def _complaining(what: str) -> Iterator[None]:
+    """What esptool and the port raise, as a PortError of one line."""
+    import serial
+    from esptool.util import FatalError
+
+    try:
+        yield
+    except (FatalError, serial.SerialException, OSError, RuntimeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise PortError(f"{what} ({first}): run the same command again, it goes on where it was") from None
 
 
 class FileFlash:

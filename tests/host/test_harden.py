@@ -20,7 +20,7 @@ with warnings.catch_warnings():  # esptool's packages use a part of click that c
     import espsecure
 
 from holdfire import cli, fuses, harden, lockdown
-from holdfire.errors import UsageError
+from holdfire.errors import PortError, UsageError
 from holdfire.harden import BURNED, CHIPS, ERASED, FOREIGN, PARTIAL, Material, Part
 from tests.mpy import REPO
 
@@ -28,7 +28,8 @@ sys.path.insert(0, str(REPO / "tools"))
 
 from image import partition_table
 
-from .stock import made
+from .mock_board import MockBoard
+from .stock import made, official
 
 # The emulation leaves the file of its fuses to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*fuses:pytest.PytestUnraisableExceptionWarning")
@@ -261,6 +262,17 @@ def test_no_chip_or_level_that_is_not_in_the_table(virtual):
         harden.make_plan(board, 1, MATERIAL)
 
 
+# What docs/lockdown.md says about the official MicroPython, read off its own bytes.
+
+
+def test_the_stock_boot_loader_knows_no_secure_boot_and_the_stock_program_writes_encrypted_partitions():
+    stock = official().read_bytes()
+    boot, program = stock[: 0x8000 - 0x1000], stock[0x10000 - 0x1000 :]
+    assert b"secure_boot" not in boot and b"secure" not in boot.lower()
+    assert b"flash encrypted write address must be 16 bytes aligned" in program
+    assert b"encrypted=%u" in program  # esp32.Partition shows the flag
+
+
 # The image, and the files of keys.
 
 
@@ -367,12 +379,14 @@ def files(folder):
     return {path: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_dry_run_burns_nothing_and_makes_no_key(run, tmp_path):
-    manifest = write_image(tmp_path)
-    run()
+@pytest.mark.parametrize("chip", ALL)
+def test_a_dry_run_burns_nothing_and_makes_no_key(run, tmp_path, chip):
+    manifest = write_image(tmp_path, chip)
+    run("--chip", chip)
     before = files(tmp_path / "p")
     for level in harden.LEVELS:
-        code, out, err = run("--level", level, "--image", manifest, "--keys", tmp_path / "keys", typed=words("jtag"))
+        code, out, err = run("--chip", chip, "--level", level, "--image", manifest, "--keys", tmp_path / "keys",
+                             typed=words("jtag"))  # fmt: skip
         assert code == 0 and err == "" and "to do  jtag" in out and "type" not in out
     assert files(tmp_path / "p") == before and not (tmp_path / "keys").exists()
 
@@ -410,6 +424,39 @@ def test_an_unsigned_image_never_comes_to_secure_boot(run, tmp_path, signing_key
     assert "nothing was burned" in out and fuses.VirtualBoard(tmp_path / "p", "esp32").fuse("JTAG_DISABLE") == 0
     code, out, err = run(*how[:-1], manifest := write_image(tmp_path))
     assert code == 2 and f"{manifest}: no key for secure boot V2" in err
+
+
+# The way to a board, with the real esptool against a mock of the boot loader. The mock has no fuse controller.
+
+
+@pytest.mark.parametrize("chip", ALL)
+def test_a_board_at_a_port_is_read_and_its_flash_written(chip, capsys, monkeypatch):
+    monkeypatch.setattr("esp_pylib.serial_reset.time.sleep", lambda s: None)  # a mock has no reset line
+    with MockBoard(chip) as there:
+        assert cli.main(["harden", there.port]) == 0
+        out = capsys.readouterr().out
+        assert f"{CHIPS[chip].title}, revision 0.0, 24:0a:c4:" in out and "dry run, nothing was burned" in out
+        assert not there.flash.touched
+        board = fuses.RealBoard(there.port)
+        board.write(PARTS, OWN, KEY)
+        assert board.holds(PARTS, KEY) and not board.holds(PARTS, OTHER_KEY)
+        board.close()
+        first = there.flash.data[PARTS[0].offset :][:4096]
+        assert bytes(first) == fuses.encrypt(chip, KEY, PARTS[0].offset, PARTS[0].data[:4096])
+        there.flash.operations, there.flash.cut_at = 0, 1
+        board = fuses.RealBoard(there.port)
+        with pytest.raises(PortError, match="lost the board half way .*run the same command again"):
+            board.write(PARTS, OWN, OTHER_KEY)
+        board.close()
+
+
+def test_a_chip_that_does_not_burn_is_told_in_one_line(monkeypatch):
+    monkeypatch.setattr("esp_pylib.serial_reset.time.sleep", lambda s: None)
+    with MockBoard("esp32") as there:
+        board = fuses.RealBoard(there.port)
+        with pytest.raises(PortError, match="the chip did not do it .*run the same command again"):
+            board.burn([("JTAG_DISABLE", 1)])
+        board.close()
 
 
 def test_wrong_moves_get_one_line(capsys, tmp_path):

@@ -71,7 +71,7 @@ def _material(args: argparse.Namespace, board: harden.Board) -> Material:
         unburned = board.key_state(harden.FLASH_KEY, b"") == harden.ERASED
         key = lockdown.flash_key(args.keys, board.mac, may_make=args.burn and unburned)
         if not key and unburned:
-            key = bytes(32)  # a dry run makes none; the plan does not depend on its value
+            key = bytes(range(32))  # a dry run makes none; the plan does not depend on its value
     with tempfile.TemporaryDirectory() as scratch:
         return lockdown.gather(
             board.chip, key, args.image if args.level > 1 else None, args.signing_key if args.level > 2 else None,
