@@ -81,7 +81,8 @@ def svg(registry: Registry, station: Station, note: str = "") -> str:
         rows += [("board", station.statement.board), ("chip", station.statement.chip.hex())]
     rows.append(("enrolled", times.text(station.enrolled_at_us, 0)))
     for label, value in rows:
-        lines.append(_text(8, at, 3, label, "#444"))
+        if label:
+            lines.append(_text(8, at, 3, label, "#444"))
         lines.append(_text(26, at, 3, value, family="monospace"))
         at += 4.2
     lines.append(_text(8, 89, 3.4, f"Deployment {registry.name}", weight="bold"))
