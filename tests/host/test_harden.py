@@ -192,6 +192,8 @@ def test_a_station_that_lives_in_an_encrypted_flash_is_never_erased_again(virtua
     flash = fuses.FileFlash(path)
     flash.write(OWN[0][0], b"its new key" * 100 + bytes(-1100 % 4096))
     before = path.read_bytes()
+    newer = Material((PARTS[0], Part("micropython", 0x10000, b"newer" * 9000, True)), OWN, KEY, DIGEST)
+    assert names(harden.make_plan(virtual(chip), 2, newer)) == []
     finish(virtual(chip), 3)
     assert path.read_bytes() == before
 
@@ -251,6 +253,19 @@ def test_a_key_of_which_the_protection_was_cut_off_is_finished_and_another_one_i
     assert virtual().key_state(harden.FLASH_KEY, KEY) == PARTIAL
     assert "holds another one that is not protected" in refusals(virtual(), 2, Material(PARTS, OWN, OTHER_KEY))
     finish(virtual(), 2)
+
+
+def test_the_page_names_every_level_and_every_fuse():
+    page = (REPO / "docs" / "lockdown.md").read_text()
+    for chip in CHIPS.values():
+        for step in harden.steps_for(chip, max(harden.LEVELS)):
+            fuses_named = [name for name, _ in step.fuses]
+            fuses_named += [step.special.split()[-1]] if step.special.startswith(harden.PROTECT) else []
+            for name in fuses_named:
+                assert f"`{name}`" in page, name
+        assert chip.title in page
+    for level in harden.LEVELS:
+        assert f"| {level} |" in page
 
 
 def test_no_chip_or_level_that_is_not_in_the_table(virtual):

@@ -18,4 +18,5 @@ COMMANDS = (
     "forward",
     "config",
     "doctor",
+    "harden",
 )
