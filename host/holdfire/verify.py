@@ -215,9 +215,8 @@ def _tuple_fits(ranges: Any, value: Any) -> bool:
 
 def _check_rules(packed: dict[int, Any]) -> None:
     """The rules that span fields, as `record.check_record` has them, on a map. Raises FieldError."""
-    if packed.keys().isdisjoint(_SAYS_SOMETHING):
-        record.check_record({"time": packed[_TIME]})
-    record.check_restart(packed.get(_RESTART), packed[_SEQ])
+    if packed.keys().isdisjoint(_SAYS_SOMETHING) or packed.get(_RESTART) == fields.RESTART_FIRST:  # never, and once
+        record.check_record(schema.unpack(fields.RECORD, packed))
     if _THINNED in packed:
         record.check_thinned(packed[_THINNED], packed[_SEQ])
     record.check_time(packed[_TIME])

@@ -57,15 +57,10 @@ def check_record(named: "dict[str, Any]") -> None:
     """The rules that span fields, for fields that `schema` let through. Raises FieldError."""
     if not ("observations" in named or "status" in named or "restart" in named or "thinned" in named):
         raise FieldError("record", "says nothing: needs observations, status, restart or thinned")
-    check_restart(named.get("restart"), named["seq"])
+    if named.get("restart") == fields.RESTART_FIRST and named["seq"] != 1:  # it could begin anew and call it the first
+        raise FieldError("restart", "1, the first record, yet seq is %d" % named["seq"])
     check_thinned(named.get("thinned", ()), named["seq"])
     check_time(named["time"])
-
-
-def check_restart(restart: "int | None", seq: int) -> None:
-    """A station's first record is its number 1: else it could begin anew at will and call it a first time."""
-    if restart == fields.RESTART_FIRST and seq != 1:
-        raise FieldError("restart", "1, the first record, yet seq is %d" % seq)
 
 
 def check_thinned(runs: "Any", seq: int) -> None:
