@@ -146,7 +146,7 @@ class _Table:
     """A shape of `fields.py`, arranged for `_fits`: key -> (type, low, high, table of the elements)."""
 
     def __init__(self, rows: Any):
-        self.rows = {row[0]: (row[2], row[3], row[4], _element(row[6])) for row in rows}
+        self.rows = {row[0]: (row[2], row[3], row[4], _element(row[6] if len(row) > 6 else None)) for row in rows}
         self.required = frozenset(row[0] for row in rows if row[5])
         if any(not 0 <= key < 24 for key in self.rows):
             raise AssertionError("keys of one byte: else numeric order is not the order of their encodings")

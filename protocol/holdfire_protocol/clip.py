@@ -14,12 +14,12 @@ BLOCK_BYTES = 20  # a block of a clip: predictor, step index, zero, 32 samples o
 _STEPS_LAST = 88
 
 CLIP = fields.Shape("clip", (
-    (1, "number", fields.UINT, 1, fields.U32, True, None),  # one more with each clip; from 1 when the ring was lost
-    (2, "prev", fields.BYTES, 32, 32, True, None),  # SHA-256 of the clip before; zeros in the first
-    (3, "boot", fields.UINT, 1, fields.U32, True, None),  # of the station, as in its records of that time
-    (4, "start_us", fields.UINT, 0, 1 << 58, True, None),  # the first sample; since boot, as uptime_ms counts
-    (5, "rate_hz", fields.UINT, 1000, 1000, True, None),  # samples a second
-    (6, "data", fields.BYTES, 20, 1600, True, None),  # whole blocks of 20 bytes
+    (1, "number", fields.UINT, 1, fields.U32, True),  # one more with each clip; from 1 when the ring was lost
+    (2, "prev", fields.BYTES, 32, 32, True),  # SHA-256 of the clip before; zeros in the first
+    (3, "boot", fields.UINT, 1, fields.U32, True),  # of the station, as in its records of that time
+    (4, "start_us", fields.UINT, 0, 1 << 58, True),  # the first sample; since boot, as uptime_ms counts
+    (5, "rate_hz", fields.UINT, 1000, 1000, True),  # samples a second
+    (6, "data", fields.BYTES, 20, 1600, True),  # whole blocks of 20 bytes
 ))
 
 

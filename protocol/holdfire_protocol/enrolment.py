@@ -15,12 +15,12 @@ REGISTRY = b"holdfire.registry.1\x00"  # signed before network id and entry, by 
 CHALLENGE_BYTES = 16  # drawn by whoever asks a station to state its enrolment
 
 ENROLMENT = fields.Shape("enrolment", (
-    (1, "public_key", fields.BYTES, 32, 32, True, None),  # the station's; its secret half signs this
-    (2, "collector", fields.BYTES, 32, 32, True, None),  # public key of the collector whose beacons the station believes
-    (3, "chip", fields.BYTES, 6, 16, True, None),  # the chip's own id; on an ESP32 its factory MAC address
-    (4, "board", fields.BYTES, 1, 32, True, None),  # name of the board file it was built for, ASCII
-    (5, "firmware", fields.BYTES, 8, 8, True, None),  # first bytes of SHA-256 over the station's program files
-    (6, "challenge", fields.BYTES, 16, 16, True, None),  # what the asker drew: an old statement cannot pass for a new one
+    (1, "public_key", fields.BYTES, 32, 32, True),  # the station's; its secret half signs this
+    (2, "collector", fields.BYTES, 32, 32, True),  # public key of the collector whose beacons the station believes
+    (3, "chip", fields.BYTES, 6, 16, True),  # the chip's own id; on an ESP32 its factory MAC address
+    (4, "board", fields.BYTES, 1, 32, True),  # name of the board file it was built for, ASCII
+    (5, "firmware", fields.BYTES, 8, 8, True),  # first bytes of SHA-256 over the station's program files
+    (6, "challenge", fields.BYTES, 16, 16, True),  # what the asker drew: an old statement cannot pass for a new one
 ))
 
 

@@ -1,10 +1,10 @@
 """THE definition of every field, limit and domain-separation string on the wire.
 
 The code reads these tables; `holdfire.cddl` and the tables of `SPEC.md` are generated from this file, comments
-included, by `tools/generate`, and `make check` fails when they differ. A row is (key, name, type, low, high, required,
-shape); low and high bound the value of an integer, the length of a byte string, the count of a list. The comment after
-a row is its description. Units are in the names: `_db10` is tenths of a decibel (levels: relative to full scale), `_e7`
-is 1e-7 degree.
+included, by `tools/generate`, and `make check` fails when they differ. A row is (key, name, type, low, high, required)
+and, where the value is made of fields itself, its shape; low and high bound the value of an integer, the length of a
+byte string, the count of a list. The comment after a row is its description. Units are in the names: `_db10` is tenths
+of a decibel (levels: relative to full scale), `_e7` is 1e-7 degree.
 """
 
 TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for true
@@ -91,37 +91,37 @@ class Shape:
 
 
 TIME = Shape("instant", (
-    (0, "source", UINT, 0, 5, True, None),  # 0 none, 1 crystal, 2 beacon, 3 gnss, 4 gnss_pps, 5 host
-    (1, "utc_us", UINT, 0, UTC_MAX_US, True, None),  # microseconds since 1970-01-01T00:00:00Z; 0 without a source
-    (2, "uncertainty_us", UINT, 0, U32, True, None),  # true UTC is within this of utc_us; 4294967295 without a source
+    (0, "source", UINT, 0, 5, True),  # 0 none, 1 crystal, 2 beacon, 3 gnss, 4 gnss_pps, 5 host
+    (1, "utc_us", UINT, 0, UTC_MAX_US, True),  # microseconds since 1970-01-01T00:00:00Z; 0 without a source
+    (2, "uncertainty_us", UINT, 0, U32, True),  # true UTC is within this of utc_us; 4294967295 without a source
 ), is_tuple=True)
 
 POSITION = Shape("position", (
-    (0, "latitude_e7", INT, -900_000_000, 900_000_000, True, None),  # WGS 84, north positive
-    (1, "longitude_e7", INT, -1_800_000_000, 1_800_000_000, True, None),  # WGS 84, east positive
-    (2, "height_dm", INT, -10_000, 1_000_000, True, None),  # above mean sea level, decimetres
-    (3, "hdop_x10", UINT, 0, 1000, True, None),  # horizontal dilution of precision, tenths
+    (0, "latitude_e7", INT, -900_000_000, 900_000_000, True),  # WGS 84, north positive
+    (1, "longitude_e7", INT, -1_800_000_000, 1_800_000_000, True),  # WGS 84, east positive
+    (2, "height_dm", INT, -10_000, 1_000_000, True),  # above mean sea level, decimetres
+    (3, "hdop_x10", UINT, 0, 1000, True),  # horizontal dilution of precision, tenths
 ), is_tuple=True)
 
 IMPULSE_ROWS = (
-    (1, "kind", UINT, 1, 1, True, None),  # 1: an impulsive sound
-    (2, "onset_us", INT, -(1 << 40), 1 << 40, True, None),  # onset at the microphone, relative to the record's time
-    (3, "onset_uncertainty_us", UINT, 0, U32, True, None),  # of picking the onset; the clock's own is in time
-    (4, "peak", UINT, 0, 1 << 23, True, None),  # largest absolute sample, 24-bit counts
-    (5, "rise_us", UINT, 0, U32, True, None),  # onset to peak
-    (6, "duration_ms", UINT, 0, U16, True, None),  # onset until the short-term average fell to the off threshold
-    (7, "snr_db10", UINT, 0, 2000, True, None),  # peak short-term average over long-term average
-    (8, "floor_db10", INT, -2000, 0, True, None),  # noise floor before the onset
-    (9, "bands", BYTES, 1, 16, True, None),  # octave band levels from the highest down, half decibels below full scale
-    (10, "zero_crossings", UINT, 0, U16, True, None),  # while triggered
-    (11, "clipped", UINT, 0, U16, True, None),  # samples at full scale
+    (1, "kind", UINT, 1, 1, True),  # 1: an impulsive sound
+    (2, "onset_us", INT, -(1 << 40), 1 << 40, True),  # onset at the microphone, relative to the record's time
+    (3, "onset_uncertainty_us", UINT, 0, U32, True),  # of picking the onset; the clock's own is in time
+    (4, "peak", UINT, 0, 1 << 23, True),  # largest absolute sample, 24-bit counts
+    (5, "rise_us", UINT, 0, U32, True),  # onset to peak
+    (6, "duration_ms", UINT, 0, U16, True),  # onset until the short-term average fell to the off threshold
+    (7, "snr_db10", UINT, 0, 2000, True),  # peak short-term average over long-term average
+    (8, "floor_db10", INT, -2000, 0, True),  # noise floor before the onset
+    (9, "bands", BYTES, 1, 16, True),  # octave band levels from the highest down, half decibels below full scale
+    (10, "zero_crossings", UINT, 0, U16, True),  # while triggered
+    (11, "clipped", UINT, 0, U16, True),  # samples at full scale
 )
 
 TAMPER_ROWS = (
-    (1, "kind", UINT, 2, 2, True, None),  # 2: the case switch changed
-    (2, "onset_us", INT, -(1 << 40), 1 << 40, True, None),  # when, relative to the record's time
-    (3, "onset_uncertainty_us", UINT, 0, U32, True, None),  # of seeing the change
-    (4, "open", UINT, 0, 1, True, None),  # 1 opened, 0 closed
+    (1, "kind", UINT, 2, 2, True),  # 2: the case switch changed
+    (2, "onset_us", INT, -(1 << 40), 1 << 40, True),  # when, relative to the record's time
+    (3, "onset_uncertainty_us", UINT, 0, U32, True),  # of seeing the change
+    (4, "open", UINT, 0, 1, True),  # 1 opened, 0 closed
 )
 
 OBSERVATION = Shape("observation", None, variants=(
@@ -130,53 +130,53 @@ OBSERVATION = Shape("observation", None, variants=(
 ))
 
 STATUS = Shape("status", (
-    (1, "interval_s", UINT, 1, 86400, True, None),  # the next status record follows within this, or something is wrong
-    (2, "reset_cause", UINT, 0, 5, True, None),  # 0 unknown, 1 power on, 2 hard, 3 watchdog, 4 deep sleep, 5 soft
-    (3, "selftest", UINT, 0, U16, True, None),  # failed tests, one bit each; 0 is all well
-    (4, "heard_ms", UINT, 0, U32, True, None),  # sound analysed since the last status record
-    (5, "lost_ms", UINT, 0, U32, True, None),  # sound missed since then
-    (6, "impulses", UINT, 0, U16, True, None),  # impulsive sounds detected since then
-    (7, "floor_db10", INT, -2000, 0, True, None),  # noise floor now; -2000 without a microphone, as the next two
-    (8, "floor_min_db10", INT, -2000, 0, True, None),  # lowest since the last status record
-    (9, "floor_max_db10", INT, -2000, 0, True, None),  # highest since then
-    (10, "battery_mv", UINT, 0, U16, False, None),  # absent when it cannot be measured
+    (1, "interval_s", UINT, 1, 86400, True),  # the next status record follows within this, or something is wrong
+    (2, "reset_cause", UINT, 0, 5, True),  # 0 unknown, 1 power on, 2 hard, 3 watchdog, 4 deep sleep, 5 soft
+    (3, "selftest", UINT, 0, U16, True),  # failed tests, one bit each; 0 is all well
+    (4, "heard_ms", UINT, 0, U32, True),  # sound analysed since the last status record
+    (5, "lost_ms", UINT, 0, U32, True),  # sound missed since then
+    (6, "impulses", UINT, 0, U16, True),  # impulsive sounds detected since then
+    (7, "floor_db10", INT, -2000, 0, True),  # noise floor now; -2000 without a microphone, as the next two
+    (8, "floor_min_db10", INT, -2000, 0, True),  # lowest since the last status record
+    (9, "floor_max_db10", INT, -2000, 0, True),  # highest since then
+    (10, "battery_mv", UINT, 0, U16, False),  # absent when it cannot be measured
     (11, "position", TUPLE, 0, 0, False, POSITION),  # absent without a fix
-    (12, "satellites", UINT, 0, 255, False, None),  # used in the fix
-    (13, "journal_permille", UINT, 0, 1000, True, None),  # journal in use
-    (14, "pending", UINT, 0, U32, True, None),  # records no receipt covers yet
-    (15, "firmware", BYTES, 8, 8, True, None),  # first bytes of SHA-256 over the station's program files
-    (16, "heap_free", UINT, 0, U32, True, None),  # bytes, after a collection
-    (17, "refused", UINT, 0, U32, True, None),  # damaged or refused lines and beacons since boot
-    (18, "unrecorded", UINT, 1, U32, False, None),  # observations since the last status record that no record holds
-    (19, "fault", BYTES, 1, FAULT_BYTES, False, None),  # what failed or is missing, in ASCII, for people
-    (20, "clips", BYTES, HASH_BYTES, HASH_BYTES, False, None),  # SHA-256 of the newest sound clip
+    (12, "satellites", UINT, 0, 255, False),  # used in the fix
+    (13, "journal_permille", UINT, 0, 1000, True),  # journal in use
+    (14, "pending", UINT, 0, U32, True),  # records no receipt covers yet
+    (15, "firmware", BYTES, 8, 8, True),  # first bytes of SHA-256 over the station's program files
+    (16, "heap_free", UINT, 0, U32, True),  # bytes, after a collection
+    (17, "refused", UINT, 0, U32, True),  # damaged or refused lines and beacons since boot
+    (18, "unrecorded", UINT, 1, U32, False),  # observations since the last status record that no record holds
+    (19, "fault", BYTES, 1, FAULT_BYTES, False),  # what failed or is missing, in ASCII, for people
+    (20, "clips", BYTES, HASH_BYTES, HASH_BYTES, False),  # SHA-256 of the newest sound clip
 ))
 
 RUN = Shape("run", (
-    (0, "first", UINT, 1, U32, True, None),  # the first number of the run
-    (1, "last", UINT, 1, U32, True, None),  # the last; both are included
+    (0, "first", UINT, 1, U32, True),  # the first number of the run
+    (1, "last", UINT, 1, U32, True),  # the last; both are included
 ), is_tuple=True)
 
 RECORD = Shape("record", (
-    (1, "seq", UINT, 1, U32, True, None),  # never used twice by a station, whatever happens
-    (2, "prev", BYTES, HASH_BYTES, HASH_BYTES, True, None),  # SHA-256 of the previous record, or of the genesis string
-    (3, "boot", UINT, 1, U32, True, None),  # boots of this station, this one included
+    (1, "seq", UINT, 1, U32, True),  # never used twice by a station, whatever happens
+    (2, "prev", BYTES, HASH_BYTES, HASH_BYTES, True),  # SHA-256 of the previous record, or of the genesis string
+    (3, "boot", UINT, 1, U32, True),  # boots of this station, this one included
     (4, "time", TUPLE, 0, 0, True, TIME),  # when the record was made
-    (5, "uptime_ms", UINT, 0, 1 << 48, True, None),  # since boot; dates records made before time was known
-    (6, "restart", UINT, 1, 3, False, None),  # 1 first record, 2 journal lost, 3 sequence number lost in a power cut
+    (5, "uptime_ms", UINT, 0, 1 << 48, True),  # since boot; dates records made before time was known
+    (6, "restart", UINT, 1, 3, False),  # 1 first record, 2 journal lost, 3 sequence number lost in a power cut
     (7, "observations", LIST, 1, 16, False, OBSERVATION),  # what was heard or seen
     (8, "status", MAP, 0, 0, False, STATUS),  # how the station is
     (9, "thinned", LIST, 1, 32, False, RUN),  # numbers given up without a receipt, because the memory was full
 ))
 
 RECEIPT = Shape("receipt", (
-    (0, "kid", BYTES, KID_BYTES, KID_BYTES, True, None),  # the station's
-    (1, "seq", UINT, 1, U32, True, None),  # this record and all that its chain holds before it are durably stored
-    (2, "hash", BYTES, HASH_BYTES, HASH_BYTES, True, None),  # SHA-256 of that record
+    (0, "kid", BYTES, KID_BYTES, KID_BYTES, True),  # the station's
+    (1, "seq", UINT, 1, U32, True),  # this record and all that its chain holds before it are durably stored
+    (2, "hash", BYTES, HASH_BYTES, HASH_BYTES, True),  # SHA-256 of that record
 ), is_tuple=True)
 
 BEACON = Shape("beacon", (
-    (1, "number", UINT, 1, (1 << 53) - 1, True, None),  # grows with every beacon of a collector
+    (1, "number", UINT, 1, (1 << 53) - 1, True),  # grows with every beacon of a collector
     (2, "time", TUPLE, 0, 0, True, TIME),  # when it was signed
     (3, "receipts", LIST, 0, 16, True, RECEIPT),  # a beacon may cover a part of the stations
 ))

@@ -88,15 +88,15 @@ def _rows(shape: fields.Shape, kind: "Any") -> "Any":
 
 def _convert(row: "Any", value: "Any", convert_map: "Callable[[fields.Shape, Any], Any]") -> "Any":
     """`value` checked against its row, its inner maps packed or unpacked by `convert_map`."""
-    kind, shape = row[2], row[6]
+    kind = row[2]
     try:
         if kind <= fields.BYTES:
             _check_scalar(row, value)
             return value
         if kind == fields.MAP:
-            return convert_map(shape, value)
+            return convert_map(row[6], value)
         if kind == fields.TUPLE:
-            return _check_tuple(shape, value)
+            return _check_tuple(row[6], value)
         return _convert_list(row, value, convert_map)
     except FieldError as error:
         raise error.within(row[1])

@@ -24,14 +24,14 @@ def depth(value) -> int:
 
 def field(row):
     """Values that a row of a table allows; its bounds more often than chance would have them."""
-    _, name, kind, low, high, _, shape = row
+    _, name, kind, low, high, _, *inner = row
     if kind in (fields.UINT, fields.INT):
         return st.sampled_from([low, high]) | st.integers(low, high)
     if kind == fields.BYTES:
         return st.binary(min_size=low, max_size=high)
     if kind == fields.LIST:
-        return st.lists(of_shape(shape), min_size=low, max_size=min(high, 5))
-    return times if name == "time" else of_shape(shape)
+        return st.lists(of_shape(*inner), min_size=low, max_size=min(high, 5))
+    return times if name == "time" else of_shape(*inner)
 
 
 def of_rows(rows):

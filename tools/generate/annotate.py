@@ -36,7 +36,7 @@ def _map(data: bytes, depth: int, rows) -> list[str]:
 
 
 def _member(key: bytes, row, value, depth: int) -> list[str]:
-    _, name, kind, _, _, _, shape = row
+    name, kind, shape = row[1], row[2], row[-1]  # the last is a shape where the value is made of fields
     if kind == fields.MAP:
         return [_line(key, depth, f"{name}:"), *_map(cbor.encode(value), depth + 1, shape.rows)]
     if kind == fields.LIST:

@@ -18,7 +18,8 @@ class Row:
     """One field: what the table says, and its comment."""
 
     def __init__(self, row, comment: str):
-        self.key, self.name, self.type, self.low, self.high, self.required, self.shape = row
+        self.key, self.name, self.type, self.low, self.high, self.required, *inner = row
+        self.shape = inner[0] if inner else None
         self.comment = comment
 
 

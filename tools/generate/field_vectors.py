@@ -240,7 +240,8 @@ def _field_faults(shape, base: dict) -> list[dict]:
 
     def visit(rows, packed, where, build, is_tuple):
         for row in rows:
-            key, name, kind, required, inner = row[0], row[1], row[2], row[5], row[6]
+            key, name, kind, required = row[0], row[1], row[2], row[5]
+            inner = row[6] if len(row) > 6 else None
             path = where + name
 
             def put(value, key=key):
@@ -296,7 +297,7 @@ def _field_faults(shape, base: dict) -> list[dict]:
 
 def _wrong_values(row, right) -> list[tuple]:
     """(what is wrong, value, what the refusal says) for each way a value can break its row."""
-    _, _, kind, low, high, _, _ = row
+    kind, low, high = row[2:5]
     if kind == fields.BYTES:
         sizes = [("too short", low - 1), ("too long", high + 1)]
         return [("is an integer", 1, "not a byte string")] + [(w, bytes(n), f"{n} bytes, allowed") for w, n in sizes]
