@@ -14,7 +14,7 @@ import machine
 SAFE_AFTER = 3  # failed starts in a row
 WATCHDOG_MS = 30_000
 
-micropython.kbd_intr(-1)  # a 0x03 in line noise is not Ctrl-C
+micropython.kbd_intr(-1)  # or a 0x03 in line noise would end the station, as Ctrl-C ends a program
 # Loading programs leaves as much rubbish as program. Collected early and often, what stays lies close together, and the
 # audio buffers still find room in one piece.
 gc.threshold(4096)

@@ -8,8 +8,6 @@ import asyncio
 import select
 import sys
 
-import micropython
-
 from holdfire_protocol import line
 
 COMMAND_BYTES = 240  # `enrol` with its three values is 165
@@ -42,7 +40,6 @@ class Console:
 
     async def run(self) -> None:
         """Read commands and frames until cancelled."""
-        micropython.kbd_intr(-1)  # or a 0x03 in line noise would end the station, as Ctrl-C ends a program
         source = sys.stdin.buffer
         reader = asyncio.StreamReader(source)
         poll = select.poll()

@@ -36,7 +36,7 @@ class Microphone:
             ibuf=settings["dma_bytes"],
         )
         self.newest = memoryview(bytearray(BLOCK_SAMPLES * SLOT_BYTES))  # the block read last, or being read
-        self.on_block = lambda _: None  # called with the number of samples, once the detector had them
+        self.on_block = _nothing  # called with the number of samples, once the detector had them
         self.blocks = 0
         self._samples = 0
         self._base_us: int | None = None  # monotonic time of sample 0, were none ever lost
@@ -53,8 +53,12 @@ class Microphone:
             self._samples += BLOCK_SAMPLES
             self._note_arrival(self._monotonic.us())
             waiting = self._detector.feed(self.newest, BLOCK_SAMPLES)
-            self.on_block(BLOCK_SAMPLES)
             self.blocks += 1
+            try:
+                self.on_block(BLOCK_SAMPLES)
+            except Exception:  # told by whoever keeps this task running, once: what is heard goes on without
+                self.on_block = _nothing
+                raise
             while waiting:
                 self._on_impulse(self._detector.take())
                 waiting -= 1
@@ -87,3 +91,7 @@ class Microphone:
         else:
             self._base_us += late_us // 1024  # a slow leak follows the divider's rounding of the sample rate
             self.late_us += (late_us - self.late_us) // 16
+
+
+def _nothing(_) -> None:
+    pass

@@ -126,8 +126,8 @@ class Station:
     def _failed(self, name: str, error) -> None:
         self.failed_tasks[name] = self.failed_tasks.get(name, 0) + 1
         self.failing = True
+        gc.collect()  # first: it may be memory that was short
         sys.print_exception(error)
-        gc.collect()
         self.fault = "%s: %s" % (name, error_text(error))
         self.console.say(("FAILED, goes on: " + self.fault)[:79])
 
