@@ -165,7 +165,7 @@ def _from_sequence(chunks: Iterator[bytes], collector_kid: bytes) -> Iterator[Me
     buffer, place, at, ended = b"", 0, 0, False  # `place`: of the buffer in the file; `at`: in the buffer
     bad_from, bad = -1, b""  # where a damaged stretch began, and its beginning
     while True:
-        if not ended and len(buffer) - at < fields.MAX_RECORD_BYTES:
+        if not ended and len(buffer) - at < 2 * fields.MAX_RECORD_BYTES:  # a message, and one that begins inside it
             more = next(chunks, b"")
             ended = not more
             buffer, place, at = buffer[at:] + more, place + at, 0
@@ -179,7 +179,9 @@ def _from_sequence(chunks: Iterator[bytes], collector_kid: bytes) -> Iterator[Me
             message = buffer[at:end]
             kid = message[len(_RECORD_START) : len(_RECORD_START) + fields.KID_BYTES]
             yield Message(f"byte {place + at}", BEACON if kid == collector_kid else RECORD, message)
-            at = end
+            # A message cut short ends inside the next one. (None holds a whole one: no field of a record has room.)
+            inside = buffer.find(_RECORD_START, at + 1, end + len(_RECORD_START) - 1)
+            at = inside if inside > 0 and _message_end(buffer, inside) is not None else end
             continue
         if at == len(buffer):
             return

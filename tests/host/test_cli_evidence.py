@@ -71,6 +71,14 @@ def test_an_export_verifies_anywhere_with_nothing_but_the_registry(base, capsys,
     assert "unbroken  records 1 to 8\n" in out
 
 
+@pytest.mark.parametrize("lost", [1, 7, 60])
+def test_bytes_lost_from_a_record_hide_only_that_record(base, tmp_path, lost):
+    data = base.messages[0] + base.messages[1][:-lost] + base.messages[2] + base.messages[3]
+    outcome = judge(base, data, tmp_path)
+    assert not outcome.held
+    assert [r.seq for r in outcome.stations[0].records] == [1, 3, 4]
+
+
 def test_all_stations_and_single_records_export_too(base, capsys, tmp_path):
     assert run(capsys, "export", "--all", "-o", tmp_path / "all.cbor")[0] == 0
     assert (tmp_path / "all.cbor").read_bytes() == b"".join(base.messages + base.bridge_messages)
