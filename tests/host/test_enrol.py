@@ -273,6 +273,34 @@ def test_a_key_out_of_use_is_not_taken_in_again(deployment, peer, capsys):
     refuses(deployment, capsys, other_end.port, 3, "out of use (revoked)")
 
 
+def test_a_key_on_another_chip_and_a_key_on_two_ports_are_copies(deployment, peer, capsys):
+    registry = Registry.load(deployment.registry_path)
+    real = peer(Board(registry, keyed=False))
+    assert run(capsys, "provision", real.port, "--name", "Bridge", "--timeout", "5")[0] == 0
+    assert run(capsys, "registry", "check", real.port, "--timeout", "5")[0] == 0
+    copy, liar = peer(Board(registry, chip=b"another")), peer(Board(registry))
+    refuses(deployment, capsys, copy.port, 3, "has the key of Bridge, which was made on chip")
+    code, out, _ = run(capsys, "registry", "check", copy.port, "--timeout", "5")
+    assert code == 1 and "one of them is a copy" in out
+    code, out, _ = run(capsys, "registry", "check", real.port, copy.port, liar.port, "--timeout", "5")
+    rows = out.splitlines()[1:]
+    assert code == 1 and len(rows) == 3
+    assert f"the same key as on {real.port}, on two boards" in rows[1] and "registry revoke" in rows[1]
+    assert "the same key as on" in rows[2]
+
+
+def test_a_board_with_a_new_key_is_told_from_a_new_board(deployment, peer, capsys):
+    registry = Registry.load(deployment.registry_path)
+    assert run(capsys, "provision", peer(Board(registry)).port, "--name", "Bridge", "--timeout", "5")[0] == 0
+    chip = Registry.load(deployment.registry_path).find("Bridge").statement.chip
+    erased, new = peer(Board(registry, seed=5, chip=chip)), peer(Board(registry, seed=6))
+    refuses(deployment, capsys, erased.port, 3, "it was erased or flashed anew. If that was you:")
+    _, out, _ = run(capsys, "registry", "check", erased.port, new.port, "--timeout", "5")
+    assert "was enrolled as Bridge and has another key now" in out and "not enrolled, though it has a key" in out
+    assert run(capsys, "registry", "rotate", "Bridge", erased.port, "--why", "erased", "--timeout", "5")[0] == 0
+    assert Registry.load(deployment.registry_path).find("Bridge").kid == Signer("", 5).kid
+
+
 def test_an_answer_is_found_between_echo_prompts_and_frames(deployment, peer, capsys):
     board = Board(Registry.load(deployment.registry_path), keyed=False)
 

@@ -171,6 +171,20 @@ def test_a_signature_of_one_deployment_is_nothing_in_another(tmp_path):
         Registry.load(other.path)
 
 
+def test_two_histories_cannot_be_mixed(tmp_path):
+    """A backup went on by itself: both are signed, both number their entries alike, and the hash tells them apart."""
+    ours, other = (eventful(tmp_path / name) for name in ("registry.json", "backup.json"))
+    for registry, why in ((ours, "seen"), (other, "heard")):
+        registry.report_lost(registry.find("Bridge"), NOW_US, NOW_US + 30 * DAY_US, why)
+        registry.report_found(registry.find("Bridge"), NOW_US + 31 * DAY_US, why)
+        registry.save()
+        Registry.load(registry.path)
+    ours.entries[11] = other.entries[11]
+    ours.save()
+    with pytest.raises(RegistryError, match="entry 12: does not follow"):
+        Registry.load(ours.path)
+
+
 def test_nothing_is_saved_that_no_authority_signed(tmp_path):
     registry = Registry(tmp_path / "registry.json", "Valley line", NETWORK, START_US, bytes(32))
     registry.add(station())
