@@ -71,7 +71,10 @@ class FuseBoard:
         if len(key) != 32 or block is None:
             raise UsageError(f"{kind}: no key of 256 bits, or no place for it")
         file = io.BytesIO(key)
-        if self.chip == "esp32":
+        if not self._commands.efuses[block].is_readable():
+            # Cut between two bits of its protection: burning the key again, unseen, could only spoil it.
+            self._talk(lambda: self._commands.write_protect_efuse([block]))
+        elif self.chip == "esp32":
             self._talk(lambda: self._commands.burn_key([_ESP32_BLOCKS[kind][1]], [file]))
         else:
             self._talk(lambda: self._commands.burn_key([block], [file], [_PURPOSES[kind]]))

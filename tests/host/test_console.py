@@ -148,7 +148,7 @@ def test_a_pulled_cable_is_told_and_the_line_is_taken_up_again(station, watch, t
         time.sleep(0.01)
     station.say(second)
     open_.wait("record 2  Ridge north")
-    assert not any(item.verified is False for item in open_.shown)
+    assert not any(item.verified is False or item.kind == "damaged" for item in open_.shown)  # half a line is no damage
 
 
 def test_noise_on_the_line_hides_no_record_and_the_log_has_every_byte(station, watch, tmp_path):

@@ -35,12 +35,12 @@ def test_a_record_is_told_in_words_and_verified(base, ridge):
     assert "1 impulse, peak -12.0 dBFS" in item.text and item.text.endswith("  verified")
 
 
-def test_without_a_registry_or_in_another_deployment_nothing_is_called_verified(base, ridge):
+def test_without_a_registry_or_in_another_deployment_nothing_is_called_verified(base, ridge, tmp_path):
     (line_,) = lines_of(ridge.make(START_US, status=status()))
     (item,) = shown(Viewer(None), line_)
     assert item.verified is None and item.text.endswith("not verified: no registry at hand")
-    other = Registry.create(base.registry.path, "Other", base.registry.collector_public, START_US)
-    (item,) = shown(Viewer(other), line_)
+    other = Base(tmp_path / "other", network=bytes(16))
+    (item,) = shown(Viewer(other.registry), line_)
     assert item.verified is None and item.text.endswith("not verified: of another deployment (00010203)")
 
 
