@@ -180,7 +180,7 @@ def test_what_the_station_gave_up_for_room_is_no_hole_in_what_it_holds(tmp_path,
     store.close()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(oldest=st.integers(1, 30), sent=st.integers(2, 30), gap=st.sets(st.integers(1, 30), max_size=3))
 def test_whatever_is_taken_up_no_receipt_covers_what_only_the_station_has(tmp_path_factory, oldest, sent, gap):
     base = Lost(tmp_path_factory.mktemp("lost") / "base", oldest=oldest, sent=31)

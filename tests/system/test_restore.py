@@ -63,6 +63,7 @@ def test_after_an_import_the_stations_backlog_is_receipted(base, tmp_path, capsy
     (found,) = importing.run(deployment, [str(tmp_path / "backup.cbor")])
     assert (found.refused, found.beacons > 0, found.stored + found.repeated) == ({}, True, held)
     running = Running(deployment, [pattern])
+    running.saw("beacon", "alpha")
     until(lambda: peer.acknowledged == peer.chain.seq)
     running.end()
     assert "warning" not in running.kinds()
@@ -75,13 +76,23 @@ def test_from_the_files_that_the_collector_itself_wrote(base, capsys):
     peer.start()
     running = Running(deployment, [pattern])
     until(lambda: peer.acknowledged > 60)
+    peer.producing = False
+    until(lambda: peer.acknowledged == peer.chain.seq)
+    with contextlib.closing(Reader(deployment.database_path)) as reader:
+        until(lambda: reader.destinations()[0]["waiting"] == 0)
     running.end()
     lose_the_database(deployment)
     files = [str(path) for path in deployment.forward_directory.glob("*.jsonl")]
     assert cli.main(["import", "--json", *files]) == 0
     found = [json.loads(row) for row in capsys.readouterr().out.splitlines()]
-    assert sum(each["stored"] for each in found) >= peer.acknowledged, "files are written before the collector ends"
+    held = peer.chain.seq
+    assert sum(each["stored"] for each in found) == held
     running = Running(deployment, [pattern])
-    until(lambda: peer.acknowledged > 120)
+    running.saw("started")
+    peer.producing = True
+    until(lambda: peer.acknowledged > held + 20)
+    peer.producing = False
+    until(lambda: peer.acknowledged == peer.chain.seq)
     running.end()
-    assert stored(deployment)[0]["missing"] == 0
+    (row,) = stored(deployment)
+    assert (row["missing"], row["waiting"], row["records"]) == (0, 0, peer.chain.seq)
