@@ -74,7 +74,8 @@ def test_every_refusal_is_stored_with_its_reason_and_bytes(bench, tmp_path):
     parts = cose.parse(good)
     bad = cose.join(parts.kid, parts.payload, bytes(64))
     late = alpha.make(time=(3, fields.UTC_MAX_US, 0))
-    said = record.decode_record(parts.payload)  # the twin says the same but for its observation, so its clocks are above doubt
+    # The twin says the same but for its observation, so its clocks are above doubt.
+    said = record.decode_record(parts.payload)
     copy = Chain(alpha.key, network)
     twin = copy.make(time=said["time"], uptime_ms=said["uptime_ms"], observations=[impulse(peak=1)])
     gap = alpha.make(seq=9)
