@@ -8,7 +8,7 @@ from holdfire import cli, config, resume, times
 from holdfire.errors import UsageError
 from holdfire.ingest import Ingest
 from holdfire.store import Reader, Store
-from holdfire_protocol import fields, record
+from holdfire_protocol import cose, fields, record
 
 from .made import START_US, Base, Signer, impulse, json_lines, status
 
@@ -101,6 +101,14 @@ def test_what_turns_up_after_all_fills_the_gap(base, capsys):
 def test_only_the_record_after_the_gap_can_be_taken_up(base, seq, says):
     with pytest.raises(UsageError, match=says):
         base.resume(seq)
+    assert base.receipts() == []
+
+
+def test_a_number_used_twice_is_nothing_to_go_on_from(base):
+    named = record.decode_record(cose.parse(base.messages[20]).payload)
+    base.receive(base.ridge.sign({**named, "observations": [impulse(peak=1)]}))
+    with pytest.raises(UsageError, match="number 21 of Ridge north was used twice"):
+        base.resume(21)
     assert base.receipts() == []
 
 
