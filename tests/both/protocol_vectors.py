@@ -8,7 +8,7 @@ import gc
 import json
 import sys
 
-from holdfire_protocol import cbor, cose, frame, line, record, schema
+from holdfire_protocol import cbor, cose, enrolment, frame, line, record, schema
 
 UNHEX = bytes.fromhex
 
@@ -135,6 +135,7 @@ RUN = {
     "cbor": run_cbor, "cose": run_cose, "frame": run_frame, "line": run_line,
     "record": run_signed(record.encode_record, record.decode_record),
     "beacon": run_signed(record.encode_beacon, record.decode_beacon),
+    "enrolment": run_signed(enrolment.encode, enrolment.decode),
 }
 
 

@@ -1,7 +1,7 @@
 """Verifies signed messages: on CPython with the host's verifier, on MicroPython with the chip's.
 
-Each line of the input file is `record` or `beacon`, a public key, a network id and a message, in hex. Prints an outcome
-for each. Not a test by itself: test_record_signatures.py compares.
+Each line of the input file is `record`, `beacon` or `enrolment`, a public key, a network id and a message, in hex. Prints
+an outcome for each. Not a test by itself: test_record_signatures.py compares.
 """
 
 import gc
@@ -18,9 +18,9 @@ try:  # once, while the heap is empty: the verifier keeps its workspace, the lar
 except ValueError:
     pass
 
-from holdfire_protocol import cose, fields, record
+from holdfire_protocol import cose, enrolment, fields, record
 
-AAD = {"record": fields.AAD_RECORD, "beacon": fields.AAD_BEACON}
+AAD = {"record": fields.AAD_RECORD, "beacon": fields.AAD_BEACON, "enrolment": enrolment.AAD_ENROLMENT}
 
 
 def outcome(kind, public, network, message):

@@ -78,7 +78,7 @@ def cddl():
     return cddl_verifier.Validator(CDDL)
 
 
-@pytest.mark.parametrize("kind", ["record", "beacon"])
+@pytest.mark.parametrize("kind", ["record", "beacon", "enrolment"])
 def test_an_independent_cddl_tool_agrees_with_the_vectors(cddl, kind):
     for vector in vectors(kind, "good"):
         for rule, part in ((kind, "payload"), (f"signed-{kind}", "message")):
@@ -100,8 +100,9 @@ def test_an_independent_cddl_tool_agrees_with_the_frames(cddl):
 
 def test_every_rule_of_the_tables_has_a_bad_vector():
     """Each field: missing, wrong type, below and above its range."""
-    names = {vector["name"] for kind in ("record", "beacon") for vector in vectors(kind, "bad_payloads")}
-    for shape, where in ((fields.RECORD, ""), (fields.STATUS, "status."), (fields.BEACON, "")):
+    names = {vector["name"] for kind in ("record", "beacon", "enrolment") for vector in vectors(kind, "bad_payloads")}
+    shapes = ((fields.RECORD, ""), (fields.STATUS, "status."), (fields.BEACON, ""), (enrolment.ENROLMENT, ""))
+    for shape, where in shapes:
         for row in shape.rows:
             if row[5]:
                 assert f"{where}{row[1]} missing" in names

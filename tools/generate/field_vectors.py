@@ -1,11 +1,11 @@
-"""Vectors of signed records and beacons: fields, every bound in fields.py, rules between fields, the signature."""
+"""Vectors of signed records, beacons and enrolments: fields, every bound, rules between fields, the signature."""
 
 import hashlib
 
 from generate import samples
 from generate.samples import COLLECTOR, NETWORK, OTHER_NETWORK, STATION
 from generate.vector_form import KEYS, bad, good
-from holdfire_protocol import cbor, cose, fields, record, schema
+from holdfire_protocol import cbor, cose, enrolment, fields, record, schema
 
 L = 2**252 + 27742317777372353535851937790883648493  # order of the base point, RFC 8032 section 5.1
 SMALL_ORDER = bytes([1]) + bytes(31)  # the neutral element
@@ -108,6 +108,34 @@ def beacons() -> dict:
                 "time.source: a beacon has a time",
                 _swap(schema.pack(fields.BEACON, base), 2, samples.NO_TIME),
             ),
+        ],
+    }
+
+
+def enrolments() -> dict:
+    base = samples.ENROLMENT
+    accepted = [
+        ("an ESP32", "its chip id is the factory MAC address", base),
+        ("longest", "all fields at their longest", {**base, "chip": bytes(16), "board": b"~" * 32}),
+        ("shortest", "all fields at their shortest", {**base, "board": b"!"}),
+    ]
+    return {
+        "about": "Signed enrolments (SPEC.md section 17), as record.json.",
+        **KEYS,
+        "good": [_good(name, why, STATION.enrolment(named), named) for name, why, named in accepted],
+        "bad_messages": _signature_faults(
+            samples.ENROLMENT_MESSAGE, STATION, enrolment.AAD_ENROLMENT, fields.AAD_RECORD
+        ),
+        "bad_payloads": _field_faults(enrolment.ENROLMENT, base)
+        + [
+            _refused(
+                f"board with {what}",
+                "it is printed",
+                "board: not printable ASCII",
+                _swap(schema.pack(enrolment.ENROLMENT, base), 4, name),
+                cddl=False,
+            )
+            for what, name in (("an escape", b"a\x1b[2J"), ("a blank", b"a b"), ("a byte above 0x7e", b"\x7f"))
         ],
     }
 

@@ -5,7 +5,7 @@ The keys are published: RFC 8032 section 7.1, test 1 is the station and test 2 t
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from holdfire_protocol import cose, fields, record
+from holdfire_protocol import cose, enrolment, fields, record
 
 STATION_SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 COLLECTOR_SECRET = bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
@@ -31,6 +31,9 @@ class Signer:
 
     def record(self, named: dict) -> bytes:
         return self.seal(record.encode_record(named), fields.AAD_RECORD)
+
+    def enrolment(self, named: dict) -> bytes:
+        return self.seal(enrolment.encode(named), enrolment.AAD_ENROLMENT)
 
     def beacon(self, named: dict) -> bytes:
         return self.seal(record.encode_beacon(named), fields.AAD_BEACON)
@@ -74,3 +77,9 @@ BEACON = {
     "receipts": [(STATION.kid, 2, record.record_hash(ALERT_MESSAGE))],
 }
 BEACON_MESSAGE = COLLECTOR.beacon(BEACON)
+
+ENROLMENT = {
+    "public_key": STATION.public, "collector": COLLECTOR.public, "chip": bytes.fromhex("240ac4813977"),
+    "board": b"esp32-devkit", "firmware": STATUS["firmware"], "challenge": bytes(range(0xC0, 0xD0)),
+}
+ENROLMENT_MESSAGE = STATION.enrolment(ENROLMENT)
