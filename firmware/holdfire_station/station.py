@@ -89,7 +89,7 @@ class Station:
         """Sense, record and send until the power goes."""
         self.console.say("Holdfire station, boot %d, firmware %s; type help" % (self.boot, self.firmware.hex()))
         if self.recorder is None:
-            self.console.say(self.identity_fault or "not enrolled: nothing is recorded until `holdfire enrol` runs")
+            self.console.say(self.identity_fault or "not enrolled: nothing is recorded until `holdfire provision` runs")
         self._start()
         turn = 0
         while not (self.leaving and await self._leave()):

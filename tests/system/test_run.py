@@ -50,7 +50,7 @@ def test_a_network_runs_shows_what_happens_and_goes_on_from_its_state(tmp_path):
 
     second = simulate(tmp_path, "--seconds", "12", "--pace", "100")
     assert second.returncode == 0, second.stdout + second.stderr
-    assert "holdfire init" not in second.stdout and "holdfire enrol" not in second.stdout
+    assert "holdfire init" not in second.stdout and "holdfire provision" not in second.stdout
     after = [json.loads(row) for row in holdfire(tmp_path, "records", "--json", "--limit", "1000").splitlines()]
     assert {row["hash"] for row in before} < {row["hash"] for row in after}
     assert {row["link"] for row in after} == {"contiguous"}

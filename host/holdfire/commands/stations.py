@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_json(station, now_us) for station in found)
     else:
-        empty = "no station is enrolled: holdfire enrol PORT"
+        empty = "no station is enrolled: holdfire provision PORT"
         rows = [row(station, now_us) for station in found]
         if output.is_terminal():  # sentences would take the columns' room
             print_table(COLUMNS, rows, empty, OPTIONAL, FOLDING)
