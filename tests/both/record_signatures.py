@@ -1,7 +1,7 @@
 """Verifies signed messages: on CPython with the host's verifier, on MicroPython with the chip's.
 
-Each line of the input file is `record`, `beacon` or `enrolment`, a public key, a network id and a message, in hex. Prints
-an outcome for each. Not a test by itself: test_record_signatures.py compares.
+Each line of the input file is `record`, `beacon` or `enrolment`, a public key, a network id and a message, in hex.
+Prints an outcome for each. Not a test by itself: test_record_signatures.py compares.
 """
 
 import gc
