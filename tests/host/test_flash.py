@@ -2,6 +2,7 @@
 station's key and records are never touched, and a flashing that was cut anywhere is repaired by the next.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -12,7 +13,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from esp32_mock_bootloader import protocol
@@ -88,7 +88,6 @@ def fill_kept(board: MockBoard, seed: int = 5) -> dict[str, bytes]:
     content = {name: noise.randbytes(size) for name, (_, size) in KEPT.items()}
     content["keys"] = filesystem.build({"identity.cbor": noise.randbytes(84)}, KEPT["keys"][1])
     for name, data in content.items():
-        board.flash.data[KEPT[name][0] :][: len(data)] = data
         board.flash.data[KEPT[name][0] : KEPT[name][0] + len(data)] = data
     return content
 
@@ -222,17 +221,34 @@ def test_power_lost_anywhere_is_repaired_by_the_same_command(what, run, board, i
             assert_kept(board, {name: b"\xff" * size for name, (_, size) in KEPT.items()})
 
 
-def test_a_killed_flashing_is_repaired_by_the_same_command(run, board, images):
+@contextlib.contextmanager
+def flashing_held_at(operation, board, images):
+    """`tools/flash` as a process of its own, with the chip busy in its n-th operation."""
+    board.flash.operations, board.flash.hold_at = 0, operation
+    board.flash.held.clear()
+    board.flash.go.clear()
     line = [sys.executable, REPO / "tools" / "flash", "--images", images, "--port", board.port]
-    for n in range(6):
-        board.flash.data[0x1000:0x258000] = b"\0" * 0x257000
-        content = fill_kept(board)
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert board.flash.held.wait(120), process.communicate()
+            yield process
+        finally:
+            process.kill()
+            board.flash.hold_at = -1
+            board.flash.go.set()
+
+
+def test_a_killed_flashing_is_repaired_by_the_same_command(run, board, images):
+    def old_station():
+        board.flash.data[0x1000 : KEPT["counters"][0]] = bytes(KEPT["counters"][0] - 0x1000)
         board.flash.data[0x8000:0x8C00] = image_of(images)[0x8000:0x8C00]
-        board.flash.operations = 0
-        with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            while board.flash.operations < 1 + 6 * n:
-                assert process.poll() is None
-                time.sleep(0.002)
+        return fill_kept(board)
+
+    old_station()
+    total = operations_of_a_flashing(run, board)
+    for n in range(4):
+        content = old_station()
+        with flashing_held_at(n * total // 4, board, images) as process:
             process.send_signal(signal.SIGKILL)
         assert run()[0] == 0
         assert_holds(board, images)
@@ -240,12 +256,10 @@ def test_a_killed_flashing_is_repaired_by_the_same_command(run, board, images):
 
 
 def test_ctrl_c_gets_one_line(images, board):
-    line = [sys.executable, REPO / "tools" / "flash", "--images", images, "--port", board.port]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while board.flash.operations < 10:
-            time.sleep(0.002)
+    with flashing_held_at(10, board, images) as process:
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        board.flash.go.set()
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err.strip() == ("flash: interrupted: run the same command again: it goes on "
                                                          "where it was")
 
@@ -356,6 +370,18 @@ def test_many_boards_at_once(capfd, monkeypatch, images):
         code, out, err = flash(capfd, monkeypatch, "--images", images, "--port", f"{both},{other.port}")
         assert code == 1 and f"1 of 3 boards failed: {other.port}" in err and "this is an ESP32-C3" in err
         assert out.count("everything was there already") == 2
+
+
+def test_a_board_pulled_off_the_hub_does_not_hold_up_the_others(capfd, monkeypatch, images):
+    with MockBoard("esp32") as one, MockBoard("esp32") as pulled:
+        pulled.flash.cut_at = 5
+        both = ["--images", images, "--port", f"{one.port},{pulled.port}"]
+        code, _, err = flash(capfd, monkeypatch, *both)
+        assert code == 1 and f"1 of 2 boards failed: {pulled.port}" in err and "lost the board half way" in err
+        assert_holds(one, images)
+        pulled.flash.cut_at = -1
+        assert flash(capfd, monkeypatch, *both)[0] == 0
+        assert_holds(pulled, images)
 
 
 def test_images_that_cannot_be_used_get_one_line(capsys, monkeypatch, images, tmp_path):
