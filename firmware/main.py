@@ -43,6 +43,7 @@ def run(crashes: int, why) -> None:
 
 def fallen(error) -> None:
     """Remember the error and reset; where nothing can be remembered, go on in safe mode at once."""
+    gc.collect()
     sys.print_exception(error)
     try:
         overlay.with_module("holdfire_station.crash", "note", error)

@@ -18,8 +18,17 @@ _WHY = "why"
 
 
 def starting():
-    """(starts in a row that failed until now, why the last one did or None). Call once a boot."""
-    nvs = NVS(_SPACE)
+    """(starts in a row that failed until now, why the last one did or None). Call once a boot.
+
+    Where nothing can be remembered every start is the first.
+    """
+    try:
+        return _starting(NVS(_SPACE))
+    except OSError:
+        return 0, None
+
+
+def _starting(nvs):
     crashes, why = _count(nvs), _why(nvs)
     before = crashes
     power_on = machine.reset_cause() == machine.PWRON_RESET

@@ -68,6 +68,18 @@ assert start(POWER) == (0, None)
 """)
 
 
+def test_where_nothing_can_be_remembered_a_station_starts_all_the_same(tmp_path):
+    run(tmp_path, """
+esp32._nvs_values = None
+assert start(WATCHDOG) == (0, None)
+try:
+    crash.note(ValueError())
+    raise SystemExit("remembered")  # main.py goes into safe mode at once, because this raises
+except OSError:
+    pass
+""")
+
+
 def test_the_chip_runs_as_fast_as_it_can_and_a_refusal_is_named(tmp_path):
     run(tmp_path, """
 from holdfire_station import startup
