@@ -135,7 +135,8 @@ def test_a_pulled_cable_is_told_and_the_line_is_taken_up_again(station, watch, t
     first, second = lines_of(ridge.make(START_US, status=status()), ridge.make(START_US + 1, observations=[impulse()]))
     station.say(first)
     open_.wait("record 1  Ridge north")
-    station.say(second[:70])
+    station.say(b"half a line, ")
+    open_.wait("| half a line, ")  # it has arrived
     station.cable.unplug()
     open_.wait("IS GONE (unplugged?)")
     open_.type(b"status\n")
@@ -146,9 +147,12 @@ def test_a_pulled_cable_is_told_and_the_line_is_taken_up_again(station, watch, t
     while not station.cable._listening:
         assert time.monotonic() < end
         time.sleep(0.01)
+    station.say(b"a whole one\r\n")
+    open_.wait("a whole one")
+    assert open_.shown[-1].text == "| a whole one"  # and not "half a line, a whole one"
     station.say(second)
     open_.wait("record 2  Ridge north")
-    assert not any(item.verified is False or item.kind == "damaged" for item in open_.shown)  # half a line is no damage
+    assert not any(item.verified is False or item.kind == "damaged" for item in open_.shown)
 
 
 def test_noise_on_the_line_hides_no_record_and_the_log_has_every_byte(station, watch, tmp_path):

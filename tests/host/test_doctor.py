@@ -139,6 +139,7 @@ def test_a_satellite_time_later_than_its_arrival_shows_that_the_clock_is_behind(
     ridge.make(START_US, status=status())
     base.receive(ridge.make(START_US + 90_000_000, status=status()), at_us=START_US + 30_000_000)
     assert gathered(base).ahead_us == 59_999_960
+    assert gathered(base).newest_received_us == START_US + 30_000_000  # not the first
 
 
 def test_damage_in_the_directory_is_found(base, tmp_path):

@@ -303,6 +303,30 @@ def test_a_flash_that_does_not_keep_what_is_written_is_told(run, board, images):
     assert code == 1 and "what was written is not what the flash holds" in err and "worn out" in err
 
 
+def write_that_also(board, harm):
+    """Erasing the beginning of the programs does `harm` as well."""
+
+    def erase_region(offset, size):
+        type(board.flash).erase_region(board.flash, offset, size)
+        if offset == 0x200000:
+            harm()
+
+    board.flash.erase_region = erase_region
+
+
+def test_a_chip_that_spoils_what_was_written_or_a_station_s_own_is_found_by_the_last_look(run, board, images):
+    assert run()[0] == 0
+    content = fill_kept(board)
+    board.flash.data[0x200000:0x210000] = bytes(0x10000)
+    write_that_also(board, lambda: board.flash.data.__setitem__(0x13456, 0))
+    code, _, err = run()
+    assert code == 1 and "micropython is not in the flash as written: run this again" in err
+    board.flash.data[0x200000:0x210000] = bytes(0x10000)
+    write_that_also(board, lambda: board.flash.data.__setitem__(KEPT["keys"][0] + 5, content["keys"][5] ^ 1))
+    code, _, err = run()
+    assert code == 1 and "partition keys changed while flashing, which must not be: keep the board" in err
+
+
 # A new user's wrong moves: what is done, and what the one line must say.
 
 def test_ports_that_cannot_be_used_get_one_line(capsys, monkeypatch, images, tmp_path):
