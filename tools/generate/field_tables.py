@@ -1,5 +1,5 @@
-"""Reads fields.py, enrolment.py and clip.py: their tables as Python sees them, and the comment behind each row and limit as a
-person wrote it."""
+"""Reads fields.py, enrolment.py and clip.py: their tables as Python sees them, and the comment behind each row and
+limit as a person wrote it."""
 
 import ast
 import io
