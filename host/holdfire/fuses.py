@@ -172,6 +172,11 @@ class RealBoard(FuseBoard):
         return commands
 
     def close(self) -> None:
+        """Let the board start; or try to, for it may be gone."""
+        from esptool import cmds
+
+        with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
+            cmds.reset_chip(self._commands.esp, "hard-reset")
         self._commands.esp._port.close()
 
     @contextlib.contextmanager
@@ -179,7 +184,7 @@ class RealBoard(FuseBoard):
         """The fuse commands' connection makes way for one with esptool's helper, and comes back afterwards."""
         from esptool import cmds
 
-        self.close()
+        self._commands.esp._port.close()
         lost = f"{self._port}: lost the board half way (unplugged? loose cable?)"
         with _complaining(lost), contextlib.redirect_stdout(io.StringIO()):
             loader = cmds.detect_chip(self._port)

@@ -193,7 +193,7 @@ def test_who_is_at_a_port_is_asked(base, network, kid, said):
 
 def test_ports_where_no_station_answers_say_so(tmp_path):
     there = Answering(b"$GNGGA,1,2,3\r\n")
-    assert facts.ask_port(there.port, None, answer_s=0.5) == (False, "sends something, but is no Holdfire station")
+    assert facts.ask_port(there.port, None, answer_s=3) == (False, "sends something, but is no Holdfire station")
     there.close()
     answered, said = facts.ask_port(str(tmp_path / "ttyUSB9"), None, answer_s=0.1)
     assert not answered and "nothing answers there" in said

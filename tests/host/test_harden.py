@@ -18,6 +18,7 @@ with warnings.catch_warnings():  # esptool's packages use a part of click that c
     warnings.simplefilter("ignore")
     import espefuse  # noqa: F401
     import espsecure
+    from esptool import cmds
 
 from holdfire import cli, fuses, harden, lockdown
 from holdfire.errors import PortError, UsageError
@@ -454,10 +455,13 @@ def test_an_unsigned_image_never_comes_to_secure_boot(run, tmp_path, signing_key
 @pytest.mark.parametrize("chip", ALL)
 def test_a_board_at_a_port_is_read_and_its_flash_written(chip, capsys, monkeypatch):
     monkeypatch.setattr("esp_pylib.serial_reset.time.sleep", lambda s: None)  # a mock has no reset line
+    resets, reset = [], cmds.reset_chip
+    monkeypatch.setattr(cmds, "reset_chip", lambda esp, how: (resets.append(how), reset(esp, how)))
     with MockBoard(chip) as there:
         assert cli.main(["harden", there.port]) == 0
         out = capsys.readouterr().out
         assert f"{CHIPS[chip].title}, revision 0.0, 24:0a:c4:" in out and "dry run, nothing was burned" in out
+        assert resets == ["hard-reset"]  # or the station would sleep in its boot loader
         assert not there.flash.touched
         board = fuses.RealBoard(there.port)
         board.write(PARTS, OWN, KEY)
