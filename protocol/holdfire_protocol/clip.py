@@ -10,8 +10,8 @@ TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for tru
 if TYPE_CHECKING:
     from typing import Any
 
-BLOCK_BYTES = 20  # a block of a clip: predictor, step index, zero, 32 samples of 4 bits
-_STEPS_LAST = 88
+BLOCK_BYTES = 33  # a block of a clip: an exponent, and 32 signed bytes
+_EXPONENT_MOST = 8
 
 CLIP = fields.Shape("clip", (
     (1, "number", fields.UINT, 1, fields.U32, True),  # one more with each clip; from 1 when the ring was lost
@@ -19,7 +19,7 @@ CLIP = fields.Shape("clip", (
     (3, "boot", fields.UINT, 1, fields.U32, True),  # of the station, as in its records of that time
     (4, "start_us", fields.UINT, 0, 1 << 58, True),  # the first sample; since boot, as uptime_ms counts
     (5, "rate_hz", fields.UINT, 1000, 1000, True),  # samples a second
-    (6, "data", fields.BYTES, 20, 1600, True),  # whole blocks of 20 bytes
+    (6, "data", fields.BYTES, 33, 2640, True),  # whole blocks of 33 bytes
 ))
 
 
@@ -41,5 +41,5 @@ def _check(named: "dict[str, Any]") -> None:
     if len(data) % BLOCK_BYTES:
         raise schema.FieldError("data", "not whole blocks of %d bytes" % BLOCK_BYTES)
     for at in range(0, len(data), BLOCK_BYTES):
-        if data[at + 2] > _STEPS_LAST or data[at + 3]:
-            raise schema.FieldError("data", "block at %d: step index above 88, or no zero after it" % at)
+        if data[at] > _EXPONENT_MOST:
+            raise schema.FieldError("data", "block at %d: exponent %d, allowed 0 to 8" % (at, data[at]))

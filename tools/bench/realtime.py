@@ -93,6 +93,7 @@ class Chip:
         returns = mock.patch.object(sign_xtensa, "CONVERT_FROM_NATIVE", 4)
         with mock.patch.dict(sys.modules, modules), mock.patch.multiple(builtins, create=True, **hints), returns:
             self.acoustic = importlib.import_module("chip_sensing.acoustic")
+            self.clip = importlib.import_module("chip_sensing.clip")
 
     def _viper(self, function):
         path = SENSING / f"{function.__module__.rpartition('.')[2]}.py"
@@ -134,7 +135,7 @@ def lines_executed(chip: Chip, data: bytes) -> int:
         count += event == "line"
         return tracer
 
-    detector = chip.acoustic.Detector()
+    detector = listener(chip)
     feed(detector, data[: 4 * RATE_HZ * 3 // 2])
     sys.settrace(tracer)
     try:
@@ -142,6 +143,22 @@ def lines_executed(chip: Chip, data: bytes) -> int:
     finally:
         sys.settrace(None)
     return count
+
+
+def listener(chip: Chip):
+    """A detector whose every feed is followed by the history of clips, as in the station."""
+    detector = chip.acoustic.Detector()
+    history, detect = chip.clip.History(detector), detector.feed
+
+    def both(block, samples):
+        for at in range(0, samples, 256):  # the station's block
+            part = min(256, samples - at)
+            found = detect(block[4 * at : 4 * (at + part)], part)
+            history.feed(part)
+        return found
+
+    detector.feed = both
+    return detector
 
 
 def feed(detector, data: bytes) -> None:
@@ -184,7 +201,7 @@ def bench_chip() -> None:
     for name, shots in (("quiet", 0), ("ten impulses a second", 10)):
         data = track(2.5, shots)
         start = 4 * RATE_HZ * 3 // 2
-        detector = chip.acoustic.Detector()
+        detector = listener(chip)
         feed(detector, data[:start])
         before = dict(counts)
         feed(detector, data[start:])
