@@ -88,7 +88,7 @@ BAD_ELSEWHERE = [
     ("esp32c3-devkit", "pps_pin = 7", "pps_pin = 18", "gnss.pps_pin: pin 18 is the chip's USB"),
     ("esp32c3-devkit", "pps_pin = 7", "pps_pin = 14", "gnss.pps_pin: pin 14 is wired to the flash chip"),
     ("esp32c3-devkit", 'psram = "none"', 'psram = "quad"', "psram: is 'quad'; with ESP32-C3 it is none"),
-    ("heltec-v3", "size = 0x400000", "size = 0x500000", "'clips' ends at 0x900000, beyond the flash's 0x800000"),
+    ("heltec-v3", "size = 0x100000", "size = 0x500000", "'clips' ends at 0x900000, beyond the flash's 0x800000"),
 ]
 
 
