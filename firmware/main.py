@@ -1,6 +1,7 @@
-"""What the chip runs after boot: the board's description in, a station out; after three failed starts one in safe mode.
+"""What the chip runs after boot, and no update changes: it chooses the programs (slots.py) and starts them.
 
-Whatever is raised ends here: it is remembered for the next start to tell, and the chip is reset.
+What they do not catch themselves means that they cannot run at all. Then the programs before them run again; where
+there are none, a person has a minute for MicroPython's prompt.
 """
 
 import gc
@@ -11,57 +12,42 @@ import micropython
 
 import machine
 
-SAFE_AFTER = 3  # failed starts in a row
 WATCHDOG_MS = 30_000
+PROMPT_S = 60
 
 micropython.kbd_intr(-1)  # or a 0x03 in line noise would end the station, as Ctrl-C ends a program
 # Loading programs leaves as much rubbish as program. Collected early and often, what stays lies close together, and the
 # audio buffers still find room in one piece.
 gc.threshold(4096)
-
-
-def run(crashes: int, why) -> None:
-    """Returns only when a person asked for the prompt."""
-    try:
-        machine.WDT(timeout=WATCHDOG_MS)  # a start that hangs has failed, too
-    except Exception as error:  # some emulated chips have none
-        print(error)
-    if crashes >= SAFE_AFTER:
-        from holdfire_station.safe import Station
-    else:
-        from holdfire_station.station import Station
-    import asyncio
-
-    from board import BOARD
-
-    station = Station(BOARD, crashes, why)
-    del BOARD, sys.modules["board"]  # 3 KB of pins and partitions, in use by now
-    gc.collect()
-    gc.threshold(16384)
-    asyncio.run(station.run())
-
-
-def fallen(error) -> None:
-    """Remember the error and reset; where nothing can be remembered, go on in safe mode at once."""
-    gc.collect()
-    sys.print_exception(error)
-    try:
-        overlay.with_module("holdfire_station.crash", "note", error)
-    except BaseException:
-        run(SAFE_AFTER, "%s: %s" % (type(error).__name__, error))
-
-
 try:
-    from holdfire_station import overlay
-
-    run(*overlay.with_module("holdfire_station.crash", "starting"))
-except BaseException as error:
+    machine.WDT(timeout=WATCHDOG_MS)  # a start that hangs has failed, too
+except Exception as error:  # some emulated chips have none
+    print(error)
+try:
     try:
-        fallen(error)
+        import slots
+
+        slots.choose()
+        del slots, sys.modules["slots"]
+    except Exception as error:  # a worn NVS: the programs may be on the path all the same
+        sys.print_exception(error)
+    import holdfire_station.start  # noqa: F401  # runs the station
+except BaseException as error:
+    sys.print_exception(error)
+    again = False
+    try:
+        import slots
+
+        again = slots.undone(error)
     except BaseException as error:
         sys.print_exception(error)
+    if not again:
         print("BROKEN: flash this board anew; Ctrl-C within a minute gives MicroPython's prompt")
         micropython.kbd_intr(3)
-        time.sleep(60)
+        try:
+            machine.WDT(timeout=2000 * PROMPT_S)
+        except Exception as error:
+            print(error)
+        time.sleep(PROMPT_S)
     time.sleep(1)  # for the console
     machine.reset()

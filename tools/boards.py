@@ -99,7 +99,7 @@ PARTITION: dict[str, _Kind] = {
     "label": _Text(), "type": _Whole(0, 254), "subtype": _Whole(0, 254), "offset": _Whole(0, 0xFFFFFF),
     "size": _Whole(1, 0x1000000),
 }  # fmt: skip
-NEEDED_PARTITIONS = {"factory", "vfs", "keys", "counters", "clips", "journal"}
+NEEDED_PARTITIONS = {"factory", "vfs", "programs", "keys", "counters", "clips", "journal"}
 # An SX1276 raises DIO0 when a packet has come or gone; an SX1262 has a BUSY line and raises DIO1.
 RADIOS = {"sx1276": "dio0_pin", "sx1262": "busy_pin"}
 

@@ -16,7 +16,7 @@ from .errors import UsageError
 from .harden import Material, Part
 
 TABLE_AT = 0x8000
-ENCRYPTED_LABELS = ("vfs", "keys")  # besides programs, which always are
+ENCRYPTED_LABELS = ("vfs", "programs", "keys")  # besides MicroPython, which always is
 STATION_S_OWN = ("keys", "counters", "journal", "clips")
 SIGNED = ("bootloader", "micropython")  # what secure boot checks
 _ROW = struct.Struct("<2sBBII16sI")

@@ -103,7 +103,9 @@ def test_a_new_board_gets_everything_and_it_can_be_read_out_again(run, board, im
     assert_holds(board, images)
     table = partition_table.decode(bytes(board.flash.data[0x8000:0x8C00]))
     assert table == boards.load(boards.find("esp32-devkit"))["flash"]["partitions"]
-    files = filesystem.read(bytes(board.flash.data[0x200000:0x258000]))
+    files = filesystem.read(bytes(board.flash.data[0x200000:0x206000]))
+    programs = filesystem.read(bytes(board.flash.data[0x206000:0x22F000]), filesystem.SMALL_BLOCK_BYTES)
+    files |= {"lib/" + path: data for path, data in programs.items()}
     said = json.loads((images / "esp32-devkit.json").read_text())["files"]
     assert {path: hashlib.sha256(data).hexdigest() for path, data in files.items()} == said
 
@@ -124,10 +126,10 @@ def test_again_nothing_is_written_and_a_change_only_where_it_is(run, board, imag
     code, out, _ = run()
     assert code == 0 and "everything was there already" in out and not board.flash.touched
     board.flash.data[0x13456] ^= 1
-    board.flash.data[0x200100] ^= 1
+    board.flash.data[0x206100] ^= 1
     code, out, _ = run()
     assert code == 0 and "131072 bytes written" in out
-    assert board.flash.touched == {*range(0x10, 0x20), *range(0x200, 0x210)}  # chunks of 64 KiB
+    assert board.flash.touched == {*range(0x10, 0x20), *range(0x206, 0x216)}  # chunks of 64 KiB
     assert_holds(board, images)
     assert_kept(board, content)
 

@@ -28,7 +28,7 @@ from .stock import official
 # Nothing but the flash: neither our source tree nor the board file beside it.
 RUN_FROM_FLASH = """
 import sys
-sys.path[:] = ["/flash/lib"] + [folder for folder in sys.path if folder.endswith("/sim")] + [".frozen"]
+sys.path[:] = ["/flash", "/lib"] + [folder for folder in sys.path if folder.endswith("/sim")] + [".frozen"]
 sys.modules.pop("board", None)
 with open("/flash/main.py") as file:
     source = file.read()

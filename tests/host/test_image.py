@@ -50,6 +50,13 @@ def parts_of(manifest: pathlib.Path) -> dict[str, bytes]:
     return parts
 
 
+def programs_in(part: bytes) -> dict[str, bytes]:
+    """The files of the first set; the second is blank."""
+    half = len(part) // 2
+    assert set(part[half:]) == {0xFF}
+    return filesystem.read(part[:half], filesystem.SMALL_BLOCK_BYTES)
+
+
 @pytest.fixture(scope="module")
 def devkit(tmp_path_factory):
     """The image of a plain ESP32 with the official MicroPython 1.25.0."""
@@ -59,7 +66,7 @@ def devkit(tmp_path_factory):
 def test_the_official_binary_is_taken_apart_and_put_at_its_places(devkit):
     parts, stock = parts_of(devkit), official().read_bytes()
     said = json.loads(devkit.read_text())
-    assert [part["offset"] for part in said["parts"]] == [0x1000, 0x8000, 0x10000, 0x200000]
+    assert [part["offset"] for part in said["parts"]] == [0x1000, 0x8000, 0x10000, 0x200000, 0x206000]
     assert parts["micropython"] == stock[0xF000:]
     assert parts["bootloader"] == stock[: len(parts["bootloader"])]  # it is for 4 MB already
     assert set(stock[len(parts["bootloader"]) : 0x7000]) == {0xFF}
@@ -92,17 +99,17 @@ def test_an_image_for_every_board_from_a_binary_whose_table_has_no_vfs(path, tmp
     assert parts["bootloader"][3] & 0xF0 == FLASH_SIZE_NIBBLES[megabytes]
     rows = partition_table.decode(parts["partition table"])
     assert rows == board["flash"]["partitions"]
-    files = filesystem.read(parts["programs"])
+    started, files = filesystem.read(parts["main"]), programs_in(parts["programs"])
     ours = [*(REPO / "firmware" / "holdfire_station").rglob("*.py"), *(REPO / "protocol").rglob("*.py")]
-    assert len(files) == len(ours) + 2 and b"".join(files.values())
+    assert len(files) == len(ours) + 1 and set(started) == {"main.py", "slots.mpy"}
     native = {content[2] >> 2 for name, content in files.items() if name.endswith(".mpy")} - {0}
     assert native == {ARCHITECTURES[chip]}
-    assert b"import Station" not in files["main.py"] and b"asyncio.run(" in files["main.py"]  # shrunk like the rest
+    assert b"WATCHDOG_MS" not in started["main.py"] and b"holdfire_station.start" in started["main.py"]  # shrunk, too
 
 
 def test_the_image_ends_before_what_a_station_keeps(devkit):
     said = json.loads(devkit.read_text())
-    assert [region["label"] for region in said["kept"]] == ["nvs", "counters", "keys", "journal"]
+    assert [region["label"] for region in said["kept"]] == ["nvs", "counters", "keys", "clips", "journal"]
     assert all(region["offset"] >= said["image"]["size"] for region in said["kept"] if region["label"] != "nvs")
     image = devkit.with_suffix(".bin").read_bytes()
     assert set(image[0x9000:0x10000]) == {0xFF}  # nvs and phy_init
@@ -118,9 +125,10 @@ def test_built_anywhere_at_any_time_it_is_the_same_to_the_byte(devkit, tmp_path)
 
 
 MOUNT = """
-import esp32, os, sys, vfs, hashlib, binascii
+import esp32, os, slots, sys, vfs, hashlib, binascii
 from chips.nor_flash import NorFlash
-rows = [("vfs", 1, 0x81, 0x200000, 0x58000), ("new", 1, 0x81, 0x300000, 0x58000)]
+rows = [("vfs", 1, 0x81, 0x200000, 0x6000), ("programs", 1, 0x43, 0x206000, 0x52000),
+        ("new", 1, 0x81, 0x300000, 0x6000)]
 esp32.attach(NorFlash(sys.argv[1], 0x400000), rows)
 def tree(folder):
     for name, kind, _, _ in os.ilistdir(folder):
@@ -128,10 +136,13 @@ def tree(folder):
             tree(folder + "/" + name)
         else:
             with open(folder + "/" + name, "rb") as file:
-                print((folder + "/" + name)[9:], binascii.hexlify(hashlib.sha256(file.read()).digest()).decode())
+                path = (folder + "/" + name)[1:].replace("flashed/", "")
+                print(path, binascii.hexlify(hashlib.sha256(file.read()).digest()).decode())
 vfs.mount(vfs.VfsLfs2(esp32.Partition("vfs")), "/flashed")
 tree("/flashed")
-with open("/flashed/lib/more.txt", "w") as file:
+slots.choose()
+tree("/lib")
+with open("/flashed/more.txt", "w") as file:
     file.write("MicroPython can write to it")
 vfs.umount("/flashed")
 vfs.VfsLfs2.mkfs(esp32.Partition("new"))
@@ -144,7 +155,7 @@ def test_micropython_mounts_it_reads_every_file_and_can_write(devkit, tmp_path):
     shown = run_micropython(MOUNT.replace("sys.argv[1]", repr(str(flash))), path=SIM_PATH).stdout
     assert dict(line.split() for line in shown.splitlines()) == json.loads(devkit.read_text())["files"]
     after = flash.read_bytes()
-    assert filesystem.read(after[0x200000:0x258000])["lib/more.txt"] == b"MicroPython can write to it"
+    assert filesystem.read(after[0x200000:0x206000])["more.txt"] == b"MicroPython can write to it"
     # version, block size, block count, longest name, file and attribute: as MicroPython formats (littlefs SPEC.md)
     ours, theirs = devkit.with_suffix(".bin").read_bytes()[0x200000:], after[0x300000:]
     assert struct.unpack_from("<6I", ours, ours.index(b"littlefs") + 12) == struct.unpack_from(

@@ -30,12 +30,19 @@ def parts_for(board: boards.Board, binary: micropython.MicroPython, files: dict[
     """Everything that has to be in the flash, in the order of its place there."""
     chip = CHIPS[board["chip"]]
     vfs, factory = boards.partition(board, "vfs"), boards.partition(board, "factory")
+    both = boards.partition(board, "programs")
+    folder = programs.LIBRARY + "/"
+    inside = {path.removeprefix(folder): data for path, data in files.items() if path.startswith(folder)}
+    outside = {path: data for path, data in files.items() if not path.startswith(folder)}
+    first = filesystem.build(inside, both["size"] // 2, filesystem.SMALL_BLOCK_BYTES)
     bootloader = program.with_flash_size(binary.bootloader, board["flash"]["size_bytes"])
     return [
         Part("bootloader", chip.bootloader_offset, bootloader),
         Part("partition table", partition_table.OFFSET, partition_table.encode(board["flash"]["partitions"])),
         Part("micropython", factory["offset"], binary.app),
-        Part("programs", vfs["offset"], filesystem.build(files, vfs["size"])),
+        Part("main", vfs["offset"], filesystem.build(outside, vfs["size"])),
+        # The second set is blank, so that what was flashed runs, whatever ran before (firmware/slots.py).
+        Part("programs", both["offset"], first.ljust(both["size"], b"\xff")),
     ]
 
 
@@ -67,6 +74,7 @@ def make(board: boards.Board, firmware: pathlib.Path, folder: pathlib.Path, arch
         "micropython": binary.version,
         "mpy_cross": programs.compiler_version(),
         "arch": arch,
+        "mpy": programs.mpy_kind(files),
         "image": {"file": name, "size": len(image), "sha256": _sha256(image)},
         "parts": [
             {"name": part.name, "offset": part.offset, "size": len(part.data), "sha256": _sha256(part.data)}

@@ -1,4 +1,4 @@
-"""What runs on the chip, as files: every module of firmware/ and protocol/ compiled for it, the board, and main.py."""
+"""What runs on the chip, as files: firmware/ and protocol/ compiled for it, the board, and what starts them."""
 
 import hashlib
 import os
@@ -15,14 +15,14 @@ from image.errors import ImageError
 
 REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 PACKAGES = {"holdfire_station": REPO / "firmware", "holdfire_protocol": REPO / "protocol"}
-MAIN = "main.py"
-LIBRARY = "lib"  # on MicroPython's path, whatever folder is the current one
+MAIN, SLOTS = "main.py", "slots.py"  # no update changes these two
+LIBRARY = "lib"  # where slots.py mounts the others
 
 
 def files_for(board: boards.Board, arch: str) -> dict[str, bytes]:
     """Path on the chip -> content. `arch` is what mpy-cross calls the chip's processor."""
     compiler = _find_compiler()
-    sources = {MAIN: (REPO / "firmware" / MAIN).read_text(encoding="utf-8")}
+    sources = {name: (REPO / "firmware" / name).read_text(encoding="utf-8") for name in (MAIN, SLOTS)}
     for package, root in PACKAGES.items():
         programs = shrink.chip_sources([root])
         sources.update({path: text for path, text in programs.items() if path.startswith(f"{package}/")})
@@ -33,8 +33,13 @@ def files_for(board: boards.Board, arch: str) -> dict[str, bytes]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process
         compiled = pool.map(lambda name: _compile(compiler, name, sources[name], arch), sources)
         for name, code in zip(sources, compiled, strict=True):
-            files[f"{LIBRARY}/{name.removesuffix('.py')}.mpy"] = code
+            files[("" if name == SLOTS else f"{LIBRARY}/") + name.removesuffix(".py") + ".mpy"] = code
     return files
+
+
+def mpy_kind(files: dict[str, bytes]) -> int:
+    """What an interpreter must say of itself to run these (`sys.implementation._mpy`): version, and the processor."""
+    return max(data[1] | data[2] << 8 for path, data in files.items() if path.endswith(".mpy"))
 
 
 def digest(files: dict[str, bytes]) -> str:
@@ -57,7 +62,7 @@ def _compile(compiler: str, name: str, source: str, arch: str) -> bytes:
         path = pathlib.Path(folder, "source.py")
         path.write_text(source, encoding="utf-8")
         # -s: the name that tracebacks show is in the file, and must not depend on where it was built
-        _run([compiler, f"-march={arch}", "-s", name, "-o", folder + "/out.mpy", str(path)], name)
+        _run([compiler, "-O3", f"-march={arch}", "-s", name, "-o", folder + "/out.mpy", str(path)], name)
         return pathlib.Path(folder, "out.mpy").read_bytes()
 
 
