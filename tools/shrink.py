@@ -76,8 +76,8 @@ class Shrinker:
         if tree is None:
             return text
         known = self._known(module, tree)
-        gone = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-                and (module, node.targets[0].id) in self.constants]  # fmt: skip
+        gone = [node for node in tree.body if (pairs := _assigned(node))
+                and all((module, name) in self.constants for name, _ in pairs)]  # fmt: skip
         inside = {inner for node in gone for inner in ast.walk(node)}
         edits: list[tuple[ast.expr | ast.stmt, str]] = [(node, "pass") for node in gone]
         for node in ast.walk(tree):
@@ -99,10 +99,10 @@ class Shrinker:
         known = self._known(module, tree)
         stored = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
         for node in tree.body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                name, number = node.targets[0].id, _number(node.value, known)
-                if CONSTANT.match(name) and stored.count(name) == 1 and number is not None and abs(number) < SMALL:
-                    yield name, number
+            found = [(name, _number(value, known)) for name, value in _assigned(node)]
+            if all(CONSTANT.match(name) and stored.count(name) == 1 and number is not None and abs(number) < SMALL
+                   for name, number in found):  # fmt: skip
+                yield from found
 
     def _known(self, module: str, tree: ast.Module) -> Known:
         known: dict[str, int | Mapping[str, int]] = dict(self._of(module))
@@ -153,6 +153,18 @@ def _parse(text: str) -> ast.Module | None:
 
 def _module(path: str) -> str:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _assigned(node: ast.stmt) -> list[tuple[str, ast.expr]]:
+    """Names and values of a plain assignment, `A = 1` or `A, B = 1, 2`."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target, value = node.targets[0], node.value
+        if isinstance(target, ast.Name):
+            return [(target.id, value)]
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+            names = [inner.id for inner in target.elts if isinstance(inner, ast.Name)]
+            return list(zip(names, value.elts, strict=False)) if len(names) == len(target.elts) else []
+    return []
 
 
 def _number(node: ast.expr, known: Known) -> int | None:

@@ -1,15 +1,15 @@
 """Who the station is: its private key, its deployment, and the collector it believes. One small file in a partition of
 its own, so that the programs can be written anew and no key ever leaves the chip for it.
 
-Only reads; `enrolment` makes the file, once.
+Only reads; `enrolment` makes the file, once. In memory at boot and while a key is made.
 """
 
 import vfs
 
-from holdfire_protocol import cbor, cose, record
+from holdfire_protocol import cbor
 from holdfire_protocol.fields import NETWORK_BYTES, PUBLIC_KEY_BYTES
 
-from .crypto import PrivateKey
+from .recorder import Identity
 
 FOLDER = "/keys"
 NAME = "identity.cbor"
@@ -18,21 +18,8 @@ SEED_BYTES = 32
 DAMAGED = "identity file damaged: re-flash with ERASE=1 and enrol the station as a new one"
 
 
-class IdentityError(Exception):
+class IdentityError(ValueError):
     """The station cannot be enrolled, or its identity file is damaged. The message says what to do."""
-
-
-class Identity:
-    """`key` signs; `kid` and `public` name the station; `network` and `collector_public` are whom it serves."""
-
-    def __init__(self, seed: bytes, network: bytes, collector_public: bytes):
-        self.key = PrivateKey.from_seed(seed)
-        self.public = self.key.public_bytes
-        self.kid = cose.key_id(self.public)
-        self.network = network
-        self.collector_public = collector_public
-        self.collector_kid = cose.key_id(collector_public)
-        self.genesis = record.genesis(network, self.public)
 
 
 def mount(partition) -> None:

@@ -12,6 +12,15 @@ def with_module(name: str, function: str, *arguments):
         forget(name)
 
 
+def alone(name: str, function: str, *arguments):
+    """Like `with_module`, and whatever else was loaded for it is forgotten, too."""
+    before = list(sys.modules)
+    try:
+        return with_module(name, function, *arguments)
+    finally:
+        forget(*[other for other in list(sys.modules) if other not in before])
+
+
 def forget(*names) -> None:
     """Drop modules, whole names, as far as they are loaded; the collector can then have them."""
     for name in names:

@@ -10,12 +10,26 @@ import hashlib
 from holdfire_protocol import cose, fields, record
 
 from . import overlay
+from .crypto import PrivateKey
 from .journal import JournalFull
 
 _SIGNATURE = fields.SIGNATURE_BYTES
 _SPARING_FROM_PERMILLE = 250
 _SPARING_FACTOR = 6
 _THINNING = "holdfire_station.thinning"
+
+
+class Identity:
+    """`key` signs; `kid` and `public` name the station; `network` and `collector_public` are whom it serves."""
+
+    def __init__(self, seed: bytes, network: bytes, collector_public: bytes):
+        self.key = PrivateKey.from_seed(seed)
+        self.public = self.key.public_bytes
+        self.kid = cose.key_id(self.public)
+        self.network = network
+        self.collector_public = collector_public
+        self.collector_kid = cose.key_id(collector_public)
+        self.genesis = record.genesis(network, self.public)
 
 
 class Recorder:

@@ -104,7 +104,7 @@ class Station:
             if watchdog is not None:
                 watchdog.feed()
             if self._uplink is not None:
-                self._uplink.wake.set()
+                self._uplink.wake = True
             await asyncio.sleep_ms(1000)
         self._restart("try_again")
 

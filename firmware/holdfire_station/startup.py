@@ -10,11 +10,12 @@ import machine
 from esp32 import Partition
 from holdfire_protocol import fields, record
 
-from . import identity, overlay
+from . import overlay
 from .counters import Counter
 from .journal import Journal
 from .uplink import Uplink
 
+CLIPS_ROOM_BYTES = 40_000  # 9 KB of program and buffers; what signing, beacons and the console may want at once
 SEQUENCE_SECTOR = 0  # in partition "counters"
 BOOT_SECTOR = 2
 IMPULSES_POOLED = 3  # taken after every block of 16 ms, and no two begin within 60 ms: one can wait
@@ -82,10 +83,15 @@ def _microphone(station, board) -> None:
 
 
 def _clips(station, _) -> None:
+    """A station keeps records before it keeps sound: without PSRAM there may be no room for both."""
+    if station.detector is None:
+        return
+    if gc.mem_free() < CLIPS_ROOM_BYTES:
+        station.console.say("no clips are kept: memory is short")
+        return
     from .clips import Clips
 
-    if station.detector is not None:
-        station.clips = Clips(partition("clips"), station.detector, station.microphone, station.boot)
+    station.clips = Clips(partition("clips"), station.detector, station.microphone, station.boot)
 
 
 def _gnss(station, board) -> None:
@@ -109,11 +115,15 @@ def _battery(station, board) -> None:
 
 
 def _identity(station, _) -> None:
+    from . import identity
+
     try:
         identity.mount(partition("keys"))
         station.begin(identity.load())
     except identity.IdentityError as error:
         station.identity_fault = str(error)
+    finally:
+        overlay.forget("holdfire_station.identity")
 
 
 def _settings(station, _) -> None:
@@ -128,12 +138,12 @@ PARTS = (
     ("sequence counter", _sequence),
     ("boot counter", _boots),
     ("microphone", _microphone),
-    ("clips", _clips),
     ("gnss", _gnss),
     ("tamper switch", _tamper),
     ("battery", _battery),
     ("keys", _identity),
     ("settings", _settings),
+    ("clips", _clips),
 )
 NEEDED = (_journal, _sequence, _identity)
 

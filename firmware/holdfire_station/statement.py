@@ -1,4 +1,4 @@
-"""What the station says of itself to whoever enrols it, signed. In memory only while it is asked, a few times in a life.
+"""What the station says of itself to whoever enrols it, signed. In memory only while it is asked, a few times a life.
 
 The one place that reads the chip's own id.
 """

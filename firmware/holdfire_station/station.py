@@ -13,7 +13,7 @@ import machine
 from holdfire_protocol import fields
 
 # Without these nothing can be recorded, so who cannot load them all ends in safe mode. Sensors are loaded one by one.
-from . import counters, identity, overlay, uplink  # noqa: F401
+from . import counters, overlay, uplink  # noqa: F401
 from .clock import Clock, Monotonic
 from .console import Console, error_text
 from .journal import JournalFull
@@ -72,7 +72,7 @@ class Station:
         self.leaving = ""  # "reboot" or "maintenance" when asked for
         self._unsettled = crashes > 0 or why is not None
         self._observations: list = []
-        self._to_record = asyncio.Event()
+        self._to_record = False  # looked at every LOOK_MS: asyncio's Event would take 1.2 KB
         self._blocks, self._heard_ms = 0, 0
         self.impulses = 0
         self.unrecorded = self.unrecorded_before = 0  # observations that no record holds
@@ -144,12 +144,12 @@ class Station:
             return
         if self.watchdog is not None and self._hears(self.monotonic.ms()):
             self.watchdog.feed()
-        self._to_record.set()  # something may have become due
+        self._to_record = True  # something may have become due
         if self.uplink is not None:
-            self.uplink.wake.set()
+            self.uplink.wake = True
         if self._unsettled and self.monotonic.ms() > SETTLED_MS:
             self._unsettled = False
-            overlay.with_module("holdfire_station.crash", "settled")
+            overlay.alone("holdfire_station.trial", "settled", self)
         if self.clips is not None:
             self.clips.keep()
         if turn == 0:
@@ -223,7 +223,7 @@ class Station:
             self.unrecorded += 1  # impulses are still counted in the next status record
             return
         self._observations.append(observation)
-        self._to_record.set()
+        self._to_record = True
 
     # Recording
 
@@ -247,8 +247,9 @@ class Station:
             elif self.journal.tight:
                 await self._make_room()
             else:
-                await self._to_record.wait()
-                self._to_record.clear()
+                while not self._to_record:
+                    await asyncio.sleep_ms(uplink.LOOK_MS)
+                self._to_record = False
 
     async def _make_room(self) -> None:
         seq = await self.recorder.make_room()
@@ -302,7 +303,11 @@ class Station:
             self.uplink.on_frame(data)
 
     def _on_command(self, words) -> list:
-        return overlay.with_module("holdfire_station.commands", "run", self, words)
+        command = words[0].lower()
+        answer = overlay.with_module("holdfire_station.commands", "find", command)
+        if isinstance(answer, str):
+            answer = overlay.alone(answer, command, self, words[1:])
+        return answer
 
 
 def _summary(observations, status) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 BEACONS_WAITING = 4
+LOOK_MS = 20  # for something to do
 
 
 class Uplink:
@@ -30,7 +31,7 @@ class Uplink:
         self._identity: Any = None
         self._beacons: Any = None
         self._waiting = []  # beacons not yet read, and when they came
-        self.wake = asyncio.Event()
+        self.wake = False
         self.refused = 0
 
     def begin(self, identity, first_seq_of_boot) -> None:
@@ -41,7 +42,7 @@ class Uplink:
     def made(self, seq: int) -> None:
         """A record was journaled: it goes out at once."""
         self._outbox.made(seq, self._monotonic.ms())
-        self.wake.set()
+        self.wake = True
 
     def on_frame(self, data: bytes) -> None:
         """A frame came in."""
@@ -56,13 +57,14 @@ class Uplink:
             if len(self._waiting) == BEACONS_WAITING:
                 self._waiting.pop(0)  # it is repeated every few seconds
             self._waiting.append((body, self._monotonic.us()))
-            self.wake.set()
+            self.wake = True
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self.wake.wait()
-            self.wake.clear()
+            while not self.wake:
+                await asyncio.sleep_ms(LOOK_MS)
+            self.wake = False
             while self._beacons is not None:
                 if self._waiting:
                     async with crypto.at_work:  # or it would need buffers beside those of a signature being made

@@ -12,6 +12,8 @@ from tests.mpy import REPO, run_micropython
 FIELDS = """LIMIT = 1 << 4
 _BOTH = const(LIMIT + 2)  # two
 BIG = 1 << 40
+ONE, TWO = 1, LIMIT
+THREE, FOUR = 3, BIG
 TEXT = b"abc"
 CHECKING = False
 if CHECKING:
@@ -50,7 +52,8 @@ def shrinker():
 
 def test_numbers_stand_where_their_names_were_used(shrinker):
     assert shrinker.constants == {("pack.fields", "LIMIT"): 16, ("pack.fields", "_BOTH"): 18,
-                                  ("pack.fields", "CHECKING"): False}
+                                  ("pack.fields", "CHECKING"): False,
+                                  ("pack.fields", "ONE"): 1, ("pack.fields", "TWO"): 16}
     fields = shrinker.shrink("pack/fields.py", FIELDS)
     assert fields.startswith("pass\npass  # two\n")
     assert "if False:" in fields

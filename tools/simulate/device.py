@@ -111,7 +111,7 @@ def _make(path: pathlib.Path, out: pathlib.Path, native: bool, compiler: str | N
             shutil.copyfile(path, plain)
         if compiler:
             march = ["-march=x64"] if native else []
-            _run([compiler, *march, "-s", path.name, "-o", str(made), str(plain)])
+            _run([compiler, "-O3", *march, "-s", path.name, "-o", str(made), str(plain)])
             made.replace(out)
         else:
             plain.replace(out)

@@ -30,7 +30,10 @@ def workspace(elements: int = ELEMENTS):
 
 
 def program(*steps) -> bytes:
-    return bytes([number for step in steps for number in step])
+    made = bytearray()
+    for step in steps:  # step by step: a list of all numbers would take 2 KB in one piece
+        made.extend(bytes(step))
+    return bytes(made)
 
 
 # Operand sizes in tight units are noted where they exceed 1; the field machine is exact up to a product of 6.

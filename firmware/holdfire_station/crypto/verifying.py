@@ -12,7 +12,7 @@ from array import array
 from . import inverse, point, scalar
 from .comb import SPACING, TABLE
 from .ed25519 import InvalidKey, InvalidSignature
-from .field import BOTH, MUL, SQR, TIGHT
+from .field import BOTH, MUL, TIGHT
 from .point import ONE, UNUSED, A, B, C, E, F, G, H, T, U, X, Y, Z
 from .signing import ORDER
 
@@ -40,28 +40,16 @@ _V, _UV3, _UV7 = _MULTIPLES, _MULTIPLES + 4, _MULTIPLES + 5
 _U = _V + 2
 
 
-def _chain(z: int) -> tuple:
-    """A = z^(2^250 - 1) and C = z^11; uses B, E. RFC 8032 leaves the chain open; this one is Bernstein's: 249
-    squarings, 10 products.
-    """
-    return (
-        (SQR, A, z, 1), (SQR, B, A, 2), (MUL, B, z, B), (MUL, C, A, B),  # 2, 9, 11
-        (SQR, A, C, 1), (MUL, B, B, A),  # 2^5 - 1
-        (SQR, A, B, 5), (MUL, B, A, B),
-        (SQR, A, B, 10), (MUL, A, A, B), (SQR, E, A, 20), (MUL, A, E, A),  # 2^40 - 1
-        (SQR, A, A, 10), (MUL, B, A, B),  # 2^50 - 1
-        (SQR, A, B, 50), (MUL, A, A, B), (SQR, E, A, 100), (MUL, A, E, A),  # 2^200 - 1
-        (SQR, A, A, 50), (MUL, A, A, B),  # 2^250 - 1
-    )
-
-
-# RFC 8032 section 5.1.3: x = u * v^3 * (u * v^7)^((p - 5) / 8); then E, H = v * x^2 -+ u.
-_DECOMPRESS = point.program(
-    (SQR, A, Y, 1), (MUL, C, A, D), (BOTH, _U, A, ONE), (BOTH, _V, C, ONE), (TIGHT, _V, _V + 1, 0), (TIGHT, _U, _U, 0),
-    (SQR, A, _V, 1), (MUL, A, A, _V), (MUL, _UV3, A, _U), (SQR, A, A, 1), (MUL, A, A, _V), (MUL, _UV7, A, _U),
-    *(_chain(_UV7) + (
-        (SQR, A, A, 2), (MUL, A, A, _UV7), (MUL, X, A, _UV3), (SQR, A, X, 1), (MUL, A, A, _V), (BOTH, E, A, _U),
-    )),
+# x by RFC 8032 section 5.1.3, as a program of the field machine; tests/both/test_crypto_generated.py has its steps.
+# Written out, for putting it together each time would take 6 KB beside the verifier's own.
+_DECOMPRESS = (
+    b"\x01\x0a\x07\x01\x00\x0c\x0a\x1d\x02\x23\x0a\x11\x02\x21\x0c\x11\x03\x21\x22\x00\x03\x23\x23\x00"
+    b"\x01\x0a\x21\x01\x00\x0a\x0a\x21\x00\x25\x0a\x23\x01\x0a\x0a\x01\x00\x0a\x0a\x21\x00\x26\x0a\x23"
+    b"\x01\x0a\x26\x01\x01\x0b\x0a\x02\x00\x0b\x26\x0b\x00\x0c\x0a\x0b\x01\x0a\x0c\x01\x00\x0b\x0b\x0a"
+    b"\x01\x0a\x0b\x05\x00\x0b\x0a\x0b\x01\x0a\x0b\x0a\x00\x0a\x0a\x0b\x01\x0d\x0a\x14\x00\x0a\x0d\x0a"
+    b"\x01\x0a\x0a\x0a\x00\x0b\x0a\x0b\x01\x0a\x0b\x32\x00\x0a\x0a\x0b\x01\x0d\x0a\x64\x00\x0a\x0d\x0a"
+    b"\x01\x0a\x0a\x32\x00\x0a\x0a\x0b\x01\x0a\x0a\x02\x00\x0a\x0a\x26\x00\x06\x0a\x25\x01\x0a\x06\x01"
+    b"\x00\x0a\x0a\x21\x02\x0d\x0a\x23"
 )
 _TURN = point.program((MUL, X, X, ROOT))
 _NEGATE = point.program((BOTH, E, ZERO, X), (TIGHT, X, E, 0))

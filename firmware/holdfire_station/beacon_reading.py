@@ -1,0 +1,52 @@
+"""What a beacon proves to this station: that the base holds its records, and what time it is.
+
+Cheap checks first: a signature costs the chip a tenth of a second, and anybody can shout on the air. In memory only
+while a beacon is read.
+"""
+
+from holdfire_protocol import cose, fields, record
+
+from .beacon import BeaconError
+from .crypto import verify
+
+
+def read(reader, message: bytes):
+    """What `BeaconReader.read` promises."""
+    identity = reader.identity
+    try:
+        parts = cose.parse(message)
+        if parts.kid != identity.collector_kid:
+            raise BeaconError("kid: not our collector's")
+        beacon = record.decode_beacon(parts.payload)
+        if beacon["number"] <= reader.number:
+            raise BeaconError("number: %d is not above %d: a replay" % (beacon["number"], reader.number))
+        record.verify1(message, identity.collector_public, fields.AAD_BEACON, identity.network, verify)
+    except BeaconError:
+        raise
+    except ValueError as error:
+        raise BeaconError(str(error))
+    reader.number = beacon["number"]
+    for kid, seq, digest in beacon["receipts"]:
+        if kid == identity.kid:
+            return _receipt(reader, seq, digest), _sent_before(reader, seq), beacon["time"]
+    return None, None, beacon["time"]
+
+
+def _receipt(reader, seq: int, digest: bytes):
+    if seq <= reader.journal.receipted:
+        return None
+    own = reader.journal.read(seq)
+    if own is None:
+        raise BeaconError("receipt: record %d is not held here" % seq)
+    if record.record_hash(own) != digest:
+        raise BeaconError("receipt: names another record %d than ours" % seq)
+    return seq
+
+
+def _sent_before(reader, seq: int):
+    """When the newest record that this receipt covers was first sent in this boot."""
+    sent_us = None
+    for sent_seq, at_us in reader._sent:
+        if sent_seq <= seq:
+            sent_us = at_us
+    return sent_us
