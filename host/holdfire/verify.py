@@ -126,15 +126,15 @@ class PayloadDecoder:
 def check_date(
     new: Verified, now_us: int, clock_uncertainty_us: int, future_tolerance_us: int, past_tolerance_us: int
 ) -> str | None:
-    """Why the record's time cannot be right on this day, or None."""
+    """Why the record's time cannot be right on this day, or is one when its key is not believed; or None."""
     source, utc_us, uncertainty_us = new.time
     if source == fields.TIME_NONE:
-        return None
+        return new.station.doubt_at(now_us)
     if utc_us > now_us + uncertainty_us + clock_uncertainty_us + future_tolerance_us:
         return f"{times.text(utc_us, 0)} is {(utc_us - now_us) / 1e6:.0f} s later than the base's clock"
     if utc_us + uncertainty_us < new.station.enrolled_at_us - past_tolerance_us:
         return f"{times.text(utc_us, 0)} is long before {new.station.name} was enrolled"
-    return None
+    return new.station.doubt_at(utc_us, uncertainty_us)
 
 
 # Held by this module's own names: in a loop that runs for every field of every record, `fields.INT` is two look-ups.

@@ -169,6 +169,17 @@ def test_between_lost_and_found_nothing_is_believed(base, capsys):
     assert set(judged(base, bridge, *messages)[0]) == {("enrolment", d) for d in hashes(messages[1])}
 
 
+def test_the_collector_keeps_and_marks_what_a_revoked_key_signed_after(base, capsys):
+    bridge = Signer("Bridge", 2)
+    base.registry.revoke(base.registry.find("Bridge"), START_US + 2 * HOUR_US, START_US + 3 * HOUR_US, "stolen")
+    before, after = (bridge.make(START_US + hour * HOUR_US, status=status()) for hour in (1, 3))
+    undated = bridge.make(START_US + 3 * HOUR_US, time=UNDATED, status=status())
+    base.receive(before, after, undated, at_us=START_US + 4 * HOUR_US)
+    refused = [json.loads(row) for row in run(capsys, "refusals", "--json")[1].splitlines()]
+    assert sorted(row["seq"] for row in refused) == [2, 3]
+    assert all(row["reason"] == "time-range" and "revoked (stolen)" in row["text"] for row in refused)
+
+
 # The card
 
 
