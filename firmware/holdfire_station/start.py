@@ -20,7 +20,7 @@ def run(crashes: int, why) -> None:
     if crashes >= SAFE_AFTER:
         from .safe import Station
     else:
-        from .station import Station
+        from .station import Station  # type: ignore[assignment]  # of the same form
     import asyncio
 
     from board import BOARD

@@ -15,7 +15,7 @@ def plan(journal):
     sector = journal.thinnable()
     if sector < 0:
         return None
-    runs = []
+    runs: list[tuple[int, int]] = []
     at = journal._next(sector, HEADER, journal.receipted, journal.last_seq)
     while at:
         seq = journal._entry_seq()

@@ -32,6 +32,6 @@ def encode(named: "dict[str, Any]") -> bytes:
 def decode(payload: bytes) -> "dict[str, Any]":
     """Fields of an enrolment from its payload. Raises CborError or FieldError."""
     named = schema.unpack(ENROLMENT, cbor.decode(payload))
-    if not all([0x21 <= byte <= 0x7E for byte in named["board"]]):
+    if not all(0x21 <= byte <= 0x7E for byte in named["board"]):
         raise schema.FieldError("board", "not printable ASCII without blanks")
     return named

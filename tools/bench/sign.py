@@ -171,8 +171,8 @@ def main(args) -> int:
     print(f"{'':28}{'aim':>8} {'baseline':>14} {'here':>14}")
     for name, aim, before, after, ratio in rows:
         print(f"{name:28}{aim:>8} {before:>14} {after:>14}   {ratio}")
-    print(f"\nheap on this PC, from .mpy: code, tables, one set of buffers {code:,} bytes;\nto verify, {spare:,} bytes of "
-          f"buffers that signing never touches, and {checking:,} of code while it runs")
+    print(f"\nheap on this PC, from .mpy: code, tables, one set of buffers {code:,} bytes;\nto verify, {spare:,} bytes "
+          f"of buffers that signing never touches, and {checking:,} of code while it runs")
     print("\nESP32 instructions of a signature of 128 bytes")
     line("in viper code, executed", total, f"in {calls} calls")
     interpreter = 0
