@@ -10,7 +10,7 @@ import sys
 
 from holdfire_protocol import line
 
-COMMAND_BYTES = 240  # `enrol` with its three values is 165
+COMMAND_BYTES = 257  # `update offer` for the longest name of a board; `enrol` is 165
 ERROR_CHARACTERS = 60
 
 

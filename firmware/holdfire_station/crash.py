@@ -9,6 +9,7 @@ chip reports it as a watchdog's reset.
 
 import machine
 from esp32 import NVS
+from slots import TRIAL
 
 LIMIT = 3  # starts that failed in a row: the next is one in safe mode
 WHY_BYTES = 64
@@ -41,7 +42,7 @@ def _starting(nvs):
     if crashes != before:
         nvs.set_i32(_COUNT, crashes)
         nvs.commit()
-    return crashes, why
+    return crashes or _on_trial(nvs), why
 
 
 def note(error) -> None:
@@ -72,6 +73,14 @@ def _restart_from(crashes: int) -> None:
 def _count(nvs) -> int:
     try:
         return nvs.get_i32(_COUNT)
+    except OSError:
+        return 0
+
+
+def _on_trial(nvs) -> int:
+    """1 for programs that have to prove themselves, though no start of theirs failed: the station then tells `trial`."""
+    try:
+        return nvs.get_i32("slot") // TRIAL % 2
     except OSError:
         return 0
 

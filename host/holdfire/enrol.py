@@ -177,6 +177,20 @@ def obtain(console: Console, registry: Registry, before_key: Callable[[], None])
     return _statement(console, registry, public_key), made
 
 
+def enrolled(console: Console, registry: Registry) -> tuple[Station, Statement]:
+    """The station behind `console` and what it states now. Raises PortError, or RegistryError for one not enrolled."""
+
+    def no_key() -> None:
+        raise RegistryError(f"the station on {console.port} has no key yet: holdfire provision {console.port}")
+
+    found, _ = obtain(console, registry, no_key)
+    known = registry.stations.get(found.kid)
+    if known is None:
+        raise RegistryError(f"the station on {console.port} is not in the registry: holdfire provision {console.port}")
+    check_same(known, found, console.port)
+    return known, found
+
+
 def check_same(known: Station, found: Statement, port: str) -> None:
     """Whether the enrolled station is what is on the port. Raises RegistryError for a copy or a key out of use."""
     if known.statement is not None and known.statement.chip != found.chip:

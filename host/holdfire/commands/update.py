@@ -1,0 +1,89 @@
+"""Bring new programs to the station on a serial port, without losing its key or a record.
+
+The programs are those of a built image (`make image BOARD=name`); the authority signs them now. Only what differs is
+sent, into the half that does not run, while the station listens on. It then starts anew, on trial: when it does not
+hear and record within three minutes, or falls over twice, the programs it had run again and a signed record says so.
+MicroPython itself is not replaced: that is `make flash`. Cut anywhere, the same command goes on from there.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .. import enrol, times, update
+from ..errors import RegistryError
+from ..output import BAD, GOOD, Section, print_report
+from ..registry import Registry
+from . import common
+
+HELP = "new programs for the station on a port"
+EXAMPLES = (
+    "holdfire update /dev/ttyUSB0",
+    "holdfire update /dev/ttyUSB0 --from build/image/esp32-devkit.json --key /media/stick/authority.key",
+)
+BUILT = Path("build/image")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("port", metavar="PORT", help="the station's serial port, as in /dev/ttyUSB0")
+    parser.add_argument("--from", dest="image", type=Path, metavar="FILE", default=None,
+                        help="an image's manifest, as in --from build/image/esp32-devkit.json (default: of its board)")
+    parser.add_argument("--past-clock", action="store_true",
+                        help="sign although this clock is behind the station's last update: --past-clock")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for the end of the trial: --no-wait")
+    parser.add_argument(
+        "--timeout", type=float, default=enrol.TIMEOUT_S, metavar="SECONDS",
+        help="how long to wait for an answer, as in --timeout 60 (default: %(default)s)",
+    )  # fmt: skip
+    common.add_key(parser)
+    common.add_directory(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    registry = Registry.load(common.deployment(args).registry_path)
+    key = common.unlock(args)
+    if key.public != registry.authority_public:
+        raise RegistryError("this key is not the deployment's authority: name the right one with --key FILE")
+    with enrol.Console(args.port, args.timeout) as console:
+        station, statement = enrol.enrolled(console, registry)
+        found = update.state(console)
+        if found.on_trial:
+            print("an update is on trial already; it ends within three minutes of the station's start")
+            return 1
+        programs = update.from_image(args.image or BUILT / f"{found.board}.json")
+        update.check_fits(programs, found)
+        if statement.firmware == programs.firmware:
+            print(f"{station.name} runs these programs already ({programs.firmware.hex()})")
+            return 0
+        if update.entrust(console, registry):
+            print("the station knew no authority; it believes this deployment's from now on")
+        number = update.number_for(found, times.now_us(), args.past_clock)
+        message = update.sign(programs, number, registry.network, key)
+        sent, of = update.send(console, programs, message, _progress)
+        kept = None if args.no_wait else update.wait_for_verdict(console, number, _waiting)
+    _end_line()
+    section = Section(f"{station.name}: " + {None: "on trial", True: "updated", False: "UPDATE UNDONE"}[kept])
+    section.add("firmware", programs.firmware.hex())
+    section.add("sent", f"{sent} of {of} sectors")
+    if kept is False:
+        section.add("why", "the station's next status record tells: holdfire records", BAD)
+    elif kept:
+        section.add("trial", "it hears and records", GOOD)
+    print_report([section])
+    return 1 if kept is False else 0
+
+
+def _progress(done: int, of: int) -> None:
+    if sys.stderr.isatty():
+        width = 40 * done // of if of else 40
+        print(f"\rsending [{'#' * width}{'.' * (40 - width)}] {done} of {of} sectors", end="", file=sys.stderr)
+
+
+def _waiting(seconds: float) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{'on trial':<20}{seconds:5.0f} s of about 190{'':30}", end="", file=sys.stderr)
+
+
+def _end_line() -> None:
+    if sys.stderr.isatty():
+        print(file=sys.stderr)

@@ -1,0 +1,207 @@
+"""New programs for a station over its serial console: signed by the authority, sent where they differ, tried, kept.
+
+Takes what `make image` built. The station does the judging (firmware/holdfire_station/update.py); here nothing is
+believed but what a later question confirms. MicroPython itself, main.py and the partition table are not replaced.
+"""
+
+import base64
+import hashlib
+import json
+import pathlib
+import re
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from holdfire_protocol import cose, fields, record
+from holdfire_protocol import update as signed
+
+from . import enrol
+from .authority import Authority
+from .errors import PortError, RegistryError, UsageError
+from .registry import Registry
+
+SECTOR_BYTES = 4096
+PIECE_BYTES = 128
+SUMS = 8
+TRIES = 5  # of a piece that the line damages
+EPOCH_S = fields.UTC_MIN_US // 1_000_000
+DAY_S = 86_400
+TRIAL_TIMEOUT_S = 420.0
+POLL_S = 5.0
+
+_STATE = re.compile(
+    rb"update board=([!-~]{1,32}) mpy=(\d{1,5}) size=(\d{1,8}) number=(\d{1,10}) trial=([01])"
+    rb" authority=([0-9a-f]{16}|none)"
+)
+_TRUSTS = re.compile(rb"update trusts ([0-9a-f]{16})")
+_ACCEPTED = re.compile(rb"update accepted ([0-9a-f]{16})")
+_INSTALLED = re.compile(rb"update installed: .*")
+_REFUSED = re.compile(rb"error: (.{1,200})")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """One half of the partition "programs", as an image holds it."""
+
+    board: str
+    mpy: int
+    firmware: bytes
+    image: bytes
+
+
+@dataclass(frozen=True)
+class State:
+    """What a station says of its updates. Nothing of it is proven."""
+
+    board: str
+    mpy: int
+    size: int
+    number: int
+    on_trial: bool
+    authority: bytes | None  # its kid
+
+
+def from_image(manifest: pathlib.Path) -> Programs:
+    """The programs of a built image. Raises UsageError."""
+    try:
+        said = json.loads(manifest.read_text())
+        data = (manifest.parent / said["image"]["file"]).read_bytes()
+        (part,) = (part for part in said["parts"] if part["name"] == "programs")
+        both = data[part["offset"] : part["offset"] + part["size"]]
+        if hashlib.sha256(both).hexdigest() != part["sha256"]:
+            raise UsageError(f"{manifest}: image and manifest differ: make image BOARD={said['board']}")
+        return Programs(said["board"], said["mpy"], bytes.fromhex(said["firmware"]), both[: len(both) // 2])
+    except OSError as error:
+        text = f"{error.filename}: cannot be read: {error.strerror}; `make image BOARD={manifest.stem}` builds it"
+        raise UsageError(text) from None
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{manifest}: not an image's manifest with programs in it: make image anew") from None
+
+
+def sign(programs: Programs, number: int, network: bytes, authority: Authority) -> bytes:
+    """What makes stations of this deployment and board take these programs. Raises FieldError."""
+    payload = signed.encode(
+        {
+            "number": number,
+            "board": programs.board.encode(),
+            "mpy": programs.mpy,
+            "firmware": programs.firmware,
+            "size": len(programs.image),
+            "image": hashlib.sha256(programs.image).digest(),
+        }
+    )
+    return record.sign1(payload, cose.key_id(authority.public), signed.AAD_UPDATE, network, authority.sign)
+
+
+def state(console: enrol.Console) -> State:
+    """Ask. Raises PortError."""
+    board, mpy, size, number, trial, kid = console.ask("update", _STATE, _REFUSED, again=True).groups()
+    known = None if kid == b"none" else bytes.fromhex(kid.decode())
+    return State(board.decode(), int(mpy), int(size), int(number), trial == b"1", known)
+
+
+def entrust(console: enrol.Console, registry: Registry) -> bool:
+    """See to it that the station knows this deployment's authority; True if it did not. Raises PortError."""
+    known = state(console).authority
+    if known is None:
+        console.ask(f"update trust {registry.authority_public.hex()}", _TRUSTS, _REFUSED, again=True)
+    elif known != registry.authority_kid:
+        raise PortError(
+            f"{console.port}: the station believes the updates of another authority ({known.hex()}): someone else"
+            " enrolled it first; flash it with ERASE=1 and provision it anew"
+        )
+    return known is None
+
+
+def number_for(found: State, now_us: int, past_clock: bool) -> int:
+    """The number of an update signed now. Raises RegistryError when this clock is behind the station's last update."""
+    now = now_us // 1_000_000 - EPOCH_S
+    if found.number > now + DAY_S and not past_clock:
+        when = time.strftime("%Y-%m-%d", time.gmtime(found.number + EPOCH_S))
+        raise RegistryError(
+            f"the station's last update was signed on {when}, and this computer's clock is before that: set the clock,"
+            " or, if that date was the wrong one, add --past-clock"
+        )
+    return max(now, found.number + 1, 1)
+
+
+def check_fits(programs: Programs, found: State) -> None:
+    """What the station would refuse, said before anything is signed. Raises UsageError."""
+    if programs.board != found.board:
+        raise UsageError(f"these programs are for {programs.board}, and the station is a {found.board}")
+    if programs.mpy != found.mpy or len(programs.image) != found.size:
+        raise UsageError(
+            "the station's MicroPython or partition table is another than these programs need: an update brings"
+            " neither, `make flash` does (it keeps key and records)"
+        )
+
+
+def send(
+    console: enrol.Console, programs: Programs, message: bytes, progress: Callable[[int, int], None]
+) -> tuple[int, int]:
+    """Offer, send what differs, have it installed. Gives sectors sent and in all. Raises PortError.
+
+    Cut anywhere, the same again goes on from there: sectors that are right already are not sent twice.
+    """
+    text = base64.b64encode(message).decode()
+    accepted = console.ask(f"update offer {text}", _ACCEPTED, _REFUSED, again=True)
+    if bytes.fromhex(accepted[1].decode()) != programs.firmware:
+        raise PortError(f"{console.port}: the station took another update for this one: try again")
+    image = programs.image
+    sectors = [image[at : at + SECTOR_BYTES] for at in range(0, len(image), SECTOR_BYTES)]
+    there = _sums(console, len(sectors))
+    wanted = [number for number, sector in enumerate(sectors) if zlib.crc32(sector) != there[number]]
+    for done, number in enumerate(wanted):
+        progress(done, len(wanted))
+        _send_sector(console, number, sectors[number])
+    progress(len(wanted), len(wanted))
+    console.ask("install", _INSTALLED, _REFUSED, again=False)
+    return len(wanted), len(sectors)
+
+
+def wait_for_verdict(console: enrol.Console, number: int, waiting: Callable[[float], None]) -> bool:
+    """Whether the station kept the update after its trial. Raises PortError."""
+    start = time.monotonic()
+    while time.monotonic() - start < TRIAL_TIMEOUT_S:
+        waiting(time.monotonic() - start)
+        try:
+            found = state(console)
+        except PortError:  # it restarts
+            continue
+        if not found.on_trial:
+            return found.number == number
+        time.sleep(POLL_S)
+    raise PortError(f"{console.port}: still on trial after {TRIAL_TIMEOUT_S:.0f} s: see `holdfire console`")
+
+
+def _sums(console: enrol.Console, count: int) -> list[int]:
+    found: list[int] = []
+    while len(found) < count:
+        size = min(SUMS, count - len(found))
+        answer = re.compile(rb"sums %d ((?:[0-9a-f]{8}){%d})" % (len(found), size))
+        text = console.ask(f"sums {len(found)}", answer, _REFUSED, again=True)[1].decode()
+        found += [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
+    return found
+
+
+def _send_sector(console: enrol.Console, number: int, sector: bytes) -> None:
+    """Its first piece erases it, so that is always sent; blank ones after it need not be."""
+    for offset in range(0, SECTOR_BYTES, PIECE_BYTES):
+        piece = sector[offset : offset + PIECE_BYTES]
+        if offset and piece == b"\xff" * PIECE_BYTES:
+            continue
+        total = zlib.crc32(piece, zlib.crc32(b"%d %d " % (number, offset)))
+        question = f"= {number} {offset} {base64.b64encode(piece).decode()} {total:08x}"
+        answer = re.compile(rb"= %d %d" % (number, offset))
+        for left in reversed(range(TRIES)):
+            try:
+                console.ask(question, answer, _REFUSED, again=True)
+                break
+            except PortError as error:
+                if not left or "the station says" not in str(error):
+                    raise
+                if "no such command" in str(error):
+                    text = "the station started anew meanwhile: run the command again, what arrived is not sent twice"
+                    raise PortError(f"{console.port}: {text}") from None
