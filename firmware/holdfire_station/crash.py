@@ -78,7 +78,7 @@ def _count(nvs) -> int:
 
 
 def _on_trial(nvs) -> int:
-    """1 for programs that have to prove themselves, though no start of theirs failed: the station then tells `trial`."""
+    """1 for programs that have to prove themselves, though no start of theirs failed: it then tells `trial`."""
     try:
         return nvs.get_i32("slot") // TRIAL % 2
     except OSError:

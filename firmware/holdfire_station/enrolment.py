@@ -8,7 +8,7 @@ import os
 from holdfire_protocol import cbor
 from holdfire_protocol.fields import NETWORK_BYTES
 
-from .crypto import check_public_key, make_seed
+from .crypto import make_seed
 from .recorder import Identity
 
 
@@ -17,20 +17,12 @@ def create(network: bytes, collector_public: bytes, host_entropy: bytes) -> Iden
 
     The chip's generator is only true while the radio or the bootloader feeds it, hence the host's share.
     """
-    try:
-        check_public_key(collector_public)
-    except ValueError as error:
-        wrong = "collector key: %s" % error
-    else:
-        wrong = ""
-    from .identity import PATH, SEED_BYTES, IdentityError, load  # after the check, which needs the memory
+    from .identity import PATH, SEED_BYTES, IdentityError, load
 
     if load() is not None:
         raise IdentityError("already enrolled: `identity` shows in which deployment")
     if len(network) != NETWORK_BYTES or len(host_entropy) < SEED_BYTES:
         raise IdentityError("network must be 16 bytes and entropy at least 32")
-    if wrong:
-        raise IdentityError(wrong)
     seed = make_seed(os.urandom(SEED_BYTES), host_entropy)
     with open(PATH + ".new", "wb") as file:
         file.write(cbor.encode([seed, network, collector_public]))

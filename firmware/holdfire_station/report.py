@@ -1,6 +1,8 @@
 """What the console says of the station, in lines of at most 80 columns. Nothing here measures or decides."""
 
-from holdfire_protocol import cose, fields, record, words
+from holdfire_protocol import fields, words
+
+COLUMNS = 79
 
 
 def utc_text(utc_us: int) -> str:
@@ -42,32 +44,13 @@ def degrees(e7: int) -> str:
     return "%s%d.%07d" % ("-" if e7 < 0 else "", abs(e7) // 10_000_000, abs(e7) % 10_000_000)
 
 
-def selftest_lines(failed: int) -> list:
-    """One line a failed test, or one that says all is well."""
-    lines = ["FAIL %s" % name for bit, name in enumerate(words.SELFTEST_NAMES) if failed >> bit & 1]
-    return lines or ["self-test: all well"]
+def missing_lines(station) -> list:
+    """A line for each part that a station lacks."""
+    return [("MISSING    %s: %s" % item)[:COLUMNS] for item in sorted(station.missing.items())]
 
 
-def record_lines(message: bytes) -> list:
-    """A record in words."""
-    named = record.decode_record(cose.parse(message).payload)
-    lines = ["record %d, boot %d, %d bytes" % (named["seq"], named["boot"], len(message))]
-    lines.append("  " + time_text(named["time"]))
-    if "restart" in named:
-        lines.append("  restart: " + words.RESTARTS[named["restart"]])
-    for observation in named.get("observations", ()):
-        lines.append("  " + observation_text(observation))
-    if "status" in named:
-        status = named["status"]
-        lines.append("  status: heard %d s, lost %d ms, %d impulses, floor %s" % (
-            status["heard_ms"] // 1000, status["lost_ms"], status["impulses"], decibels(status["floor_db10"])))
-    return lines
-
-
-def observation_text(observation: dict) -> str:
-    """An observation in words."""
-    before_ms = -observation["onset_us"] // 1000
-    if observation["kind"] == fields.KIND_TAMPER:
-        return "case %s %d ms before" % ("opened" if observation["open"] else "closed", before_ms)
-    return "impulse %d ms before: peak %d, %s over floor, %d ms long" % (
-        before_ms, observation["peak"], decibels(observation["snr_db10"]), observation["duration_ms"])  # fmt: skip
+def records_line(journal) -> str:
+    """How many records there are, and where."""
+    return "records    last %d, receipted %d, waiting %d, journal %d permille" % (
+        journal.last_seq, journal.receipted, journal.pending_count,
+        journal.used_bytes * 1000 // journal.capacity_bytes)  # fmt: skip

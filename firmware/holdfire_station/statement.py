@@ -3,8 +3,6 @@
 The one place that reads the chip's own id.
 """
 
-import sys
-
 import machine
 from holdfire_protocol import enrolment, record
 
@@ -22,17 +20,9 @@ def lines(station, challenge: bytes) -> list:
         "public_key": who.public,
         "collector": who.collector_public,
         "chip": machine.unique_id(),
-        "board": _board_name(),
+        "board": station.board_name,
         "firmware": station.firmware,
         "challenge": challenge,
     })  # fmt: skip
     message = record.sign1(payload, who.kid, enrolment.AAD_ENROLMENT, who.network, who.key.sign)
     return ["enrolment " + message.hex()]
-
-
-def _board_name() -> bytes:
-    """Read again for this: 3 KB that nothing else needs after boot."""
-    from board import BOARD
-
-    del sys.modules["board"]
-    return BOARD["name"].encode()

@@ -46,6 +46,7 @@ class Station:
         self.monotonic = Monotonic(time)
         self.clock = Clock()
         self.reset_cause = min(machine.reset_cause(), fields.RESET_SOFT)
+        self.board_name = board["name"].encode()
         self.interval_s = board.get("status_interval_s", STATUS_INTERVAL_S)
         self.missing: dict[str, str] = {}  # part: why
         self.fault = why  # since the last status record
