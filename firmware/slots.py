@@ -12,7 +12,7 @@ import vfs
 import machine
 from esp32 import NVS, Partition
 
-SPACE = "holdfire"
+SPACE = "hf-station"
 STATE = "slot"
 WHY = "why"  # as crash.py has it, which tells it in a signed record
 CRASHES = "crashes"

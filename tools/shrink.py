@@ -7,10 +7,11 @@ before mpy-cross compiles them:
 1. A small whole number, True or False that a module names in capitals (`TIME_GNSS = 3`) is put where the name is used,
    in any module; so what stands under `if TYPE_CHECKING:` is not compiled.
 2. Names of ours become names that every MicroPython has in flash (shrink_names.txt), one for one all over the programs;
-   parameters share a few. A name that is also a string somewhere (a field, what an overlay calls), a module or a part
-   of a chip's interface stays as it is.
+   parameters and globals share a few. A name that is also a string somewhere (a field, what an overlay calls), a
+   module or a part of a chip's interface stays as it is.
 
-Lines stay where they are, so a traceback from a chip is right about file and line. What a name in it stands for:
+Lines stay where they are. The compiler is asked for no line numbers, which would take 2.5 KB: a traceback from a chip has
+files and functions only. What a name in it stands for:
 
     .venv/bin/python tools/shrink.py NAME ...        for example: tools/shrink.py rindex
 """
@@ -224,27 +225,30 @@ def _attributes(tree: ast.AST) -> Iterator[str]:
 
 
 def _share(names: list[str], ours: set[str], trees: list[ast.Module]) -> dict[str, str]:
-    """Names for parameters that no caller names. Those that never meet in a function share a name: one that programs
-    use for attributes only, so that it is nothing else in a function either."""
+    """Names for parameters, and for globals that are nobody's attribute. Those that never meet share a name, one that
+    programs use for attributes only: parameters meet in a function, globals in a module."""
     nodes = [node for tree in trees for node in ast.walk(tree)]
-    parameters = {node.arg for node in nodes if isinstance(node, ast.arg)} & ours
-    parameters -= {node.arg for node in nodes if isinstance(node, ast.keyword)}
-    functions = []
+    ours = ours - {node.arg for node in nodes if isinstance(node, ast.keyword)}
+    for node in nodes:
+        if isinstance(node, ast.ClassDef):  # what stands in a class is an attribute
+            for inner in node.body:
+                ours -= {inner.name} if hasattr(inner, "name") else set(_identifiers(inner))
+    modules = [set(_identifiers(tree)) for tree in trees]
+    functions, of_modules = [], set()
     for tree in trees:
-        for body in [tree.body, *(node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef))]:
-            for node in body:
-                inside = set(_identifiers(node))
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                    functions.append(inside - {node.name})
-                    parameters -= {node.name}
-                elif not isinstance(node, ast.ClassDef):
-                    parameters -= inside
-    meets = {name: set().union(*[found for found in functions if name in found]) for name in sorted(parameters)}
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                of_modules.add(node.name)
+            else:
+                of_modules |= set(_identifiers(node))
+        functions += [set(_identifiers(node)) for node in ast.walk(tree)
+                      if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]  # fmt: skip
     shared: dict[str, str] = {}
-    for name, others in meets.items():
+    for name in sorted(ours):
+        others = set().union(*[scope for scope in (modules if name in of_modules else functions) if name in scope])
         taken = {shared[other] for other in others if other in shared}
         left = [new for new in names if new not in taken]
-        if left:
+        if left and others:
             shared[name] = left[0]
     return shared
 

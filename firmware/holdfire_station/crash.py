@@ -13,7 +13,7 @@ from slots import TRIAL
 
 LIMIT = 3  # starts that failed in a row: the next is one in safe mode
 WHY_BYTES = 64
-_SPACE = "holdfire"
+_SPACE = "hf-station"
 _COUNT = "crashes"
 _WHY = "why"
 

@@ -10,7 +10,7 @@ from slots import HEARD, ONE, START, STARTS_GRANTED, TRIAL
 
 from . import crash
 
-SPACE = "holdfire"  # names as in slots.py and update.py
+SPACE = "hf-station"  # names as in slots.py and update.py
 STATE = "slot"
 
 

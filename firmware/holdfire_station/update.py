@@ -17,7 +17,7 @@ from slots import HEARD, ONE, TRIAL
 
 from . import crash, crypto, identity
 
-SPACE = "holdfire"
+SPACE = "hf-station"
 STATE = "slot"  # as slots.py has it
 NUMBER = "number"  # of the newest update that was a good one: an older one is refused
 OFFERED = "offered"  # of the one on trial
@@ -36,12 +36,12 @@ def update(station, words) -> list:
     nvs = NVS(SPACE)
     if not words:
         return [_state_line(nvs)]
-    if len(words) == 2 and words[0] == "trust":
-        return _trust(words[1])
-    if len(words) != 2 or words[0] != "offer":
+    if len(words) != 2 or words[0] not in ("trust", "offer"):
         raise ValueError("`holdfire update` on the laptop sends what follows this word")
     if crypto.at_work.locked():
         return ["busy signing: ask again"]  # its buffers are taken, and 8 KB for others may not be free
+    if words[0] == "trust":
+        return _trust(words[1])
     if _kept(nvs, STATE) & TRIAL:
         raise ValueError("an update is on trial: ask again three minutes after its start")
     named = _believed(station, nvs, binascii.a2b_base64(words[1]))

@@ -234,6 +234,8 @@ def _status(status: dict[str, Any]) -> Section:
         text = "".join(char if char.isprintable() else "?" for char in status["fault"].decode("ascii", "replace"))
         section.add("fault", text, BAD)
     section.add("firmware", f"{status['firmware'].hex()} (first bytes of SHA-256 over its program)")
+    if "clips" in status:
+        section.add("clips", f"{status['clips'].hex()} (SHA-256 of the newest sound it keeps)")
     return section
 
 

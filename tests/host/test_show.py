@@ -168,7 +168,7 @@ def test_every_field_of_the_protocol_is_shown(base, capsys):
                                   floor_db10=-77, floor_min_db10=-777, floor_max_db10=-7, battery_mv=7777,
                                   position=(70, -70, 70, 7), satellites=7, journal_permille=77, pending=7,
                                   firmware=b"7" * 8, heap_free=777, refused=7, unrecorded=7,
-                                  fault=b"7 of 7")),
+                                  fault=b"7 of 7", clips=b"7" * 32)),
     }  # fmt: skip
     shapes = {"status": fields.STATUS.rows, "impulse": fields.IMPULSE_ROWS, "tamper": fields.TAMPER_ROWS}
 

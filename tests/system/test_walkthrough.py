@@ -73,7 +73,7 @@ def collect(words, environment):
             time.sleep(0.5)
             shown = subprocess.run([sys.executable, "-m", "holdfire", "stations", "--json"], env=environment, cwd=REPO,
                                    capture_output=True, text=True, check=False).stdout
-            last = max((json.loads(line)["last"] or 0 for line in shown.splitlines()), default=0)
+            last = max((json.loads(line)["last_seq"] or 0 for line in shown.splitlines()), default=0)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE_S)
