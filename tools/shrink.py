@@ -10,8 +10,8 @@ before mpy-cross compiles them:
    parameters and globals share a few. A name that is also a string somewhere (a field, what an overlay calls), a
    module or a part of a chip's interface stays as it is.
 
-Lines stay where they are. The compiler is asked for no line numbers, which would take 2.5 KB: a traceback from a chip has
-files and functions only. What a name in it stands for:
+Lines stay where they are, though the compiler is asked for no line numbers, which would take 2.5 KB: a traceback from
+a chip has files and functions only. What a name in it stands for:
 
     .venv/bin/python tools/shrink.py NAME ...        for example: tools/shrink.py rindex
 """
