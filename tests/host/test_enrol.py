@@ -11,6 +11,7 @@ import pytest
 
 from holdfire import authority, cli, enrol
 from holdfire.registry import Deployment, Registry
+from holdfire_protocol import cose
 from tests.mpy import REPO, find_tool
 
 from .made import PASSPHRASE, Signer
@@ -187,6 +188,7 @@ class Board:
         self.registry = registry
         self.signer = Signer("", seed, registry.network)
         self.keyed = keyed
+        self.trusts = "none"
         self.changes = {"collector": registry.collector_public, **changes}
 
     def __call__(self, line):
@@ -197,6 +199,10 @@ class Board:
         if word == "enrol":
             self.keyed = True
             return f"enrolled {ids}".encode()
+        if word == "update":
+            self.trusts = cose.key_id(bytes.fromhex(rest[1])).hex() if rest else self.trusts
+            state = f"update board=b mpy=1 size=4096 number=0 trial=0 authority={self.trusts}\r\n"
+            return f"update trusts {self.trusts}\r\n".encode() if rest else state.encode()
         stated = self.signer.statement(**{"challenge": bytes.fromhex(rest[0]), **self.changes})
         return f"enrolment {stated.hex()}\r\n".encode()
 

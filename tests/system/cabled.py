@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from holdfire import ed25519_strict
 from holdfire_protocol import fields, frame, line, record
 
+WIDE = ("identity ", "enrolled ", "update board=", "Traceback", "  File")  # for programs, not for people
 COLLECTOR = Ed25519PrivateKey.generate()
 
 
@@ -67,7 +68,7 @@ class Cabled:
                 if kind == line.FRAME:
                     self._keep(content)
                 elif kind == line.TEXT:
-                    assert len(text) <= 79 or text.startswith(("identity ", "enrolled ", "Traceback", "  File")), text
+                    assert len(text) <= 79 or text.startswith(WIDE), text
                     self.lines.append(text)
                 if enough(text):
                     return text

@@ -12,7 +12,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from .. import card, enrol, times
+from .. import card, enrol, times, update
 from ..errors import UsageError
 from ..output import GOOD, Section, print_report
 from . import common
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     key = common.unlock(args)
     with common.deployment(args).changing_registry(key) as registry, enrol.Console(args.port, args.timeout) as console:
         outcome = enrol.provision(console, registry, details, times.now_us(), args.why)
+        update.entrust(console, registry)
     report(outcome, str(registry.path))
     if args.card:
         card.write(Path(args.card), registry, outcome.station)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import card, enrol, times
+from .. import card, enrol, times, update
 from ..enrolled import Station
 from ..errors import ClockError, RegistryError
 from ..output import BAD, GOOD, WARN, Cell, Section, print_json, print_report, print_table
@@ -303,6 +303,7 @@ def _rotate(args: argparse.Namespace) -> int:
     def change(registry: Registry, station: Station, now_us: int) -> str:
         with enrol.Console(args.port, args.timeout) as console:
             outcome = enrol.rotate(console, registry, station, _since(args, now_us), now_us, args.why)
+            update.entrust(console, registry)
         provision.report(outcome, str(registry.path))
         return f"\n{station.name}: its old key is not believed from {times.text(_since(args, now_us), 0)} on"
 
