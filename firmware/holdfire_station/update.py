@@ -26,7 +26,7 @@ PIECE_BYTES = 128  # as base64 in one line that the chip's UART buffer of 260 by
 SECTOR_BYTES = 4096
 SUMS = 8  # in an answer of 80 columns
 MPY_MASK = 0x3FFF  # version and processor; the bits above are extensions that programs do not use
-IDLE_MS = 120_000
+IDLE_MS = 600_000  # then the laptop is gone, and this is forgotten; it may offer again
 
 
 def update(station, words) -> list:
@@ -98,7 +98,7 @@ def _believed(station, nvs, message: bytes) -> dict:
 
 
 class Session:
-    """Stands between console and station until the programs are in, or nothing came for two minutes."""
+    """Stands between console and station until the programs are in, or nothing came for ten minutes."""
 
     def __init__(self, station, nvs, named: dict):
         self._station = station

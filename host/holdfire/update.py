@@ -11,7 +11,7 @@ import pathlib
 import re
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from holdfire_protocol import cose, fields, record
@@ -26,6 +26,7 @@ SECTOR_BYTES = 4096
 PIECE_BYTES = 128
 SUMS = 8
 TRIES = 5  # of a piece that the line damages
+OFFERS = 5  # in all, to a station that starts anew meanwhile
 EPOCH_S = fields.UTC_MIN_US // 1_000_000
 DAY_S = 86_400
 TRIAL_TIMEOUT_S = 420.0
@@ -143,22 +144,55 @@ def send(
 ) -> tuple[int, int]:
     """Offer, send what differs, have it installed. Gives sectors sent and in all. Raises PortError.
 
-    Cut anywhere, the same again goes on from there: sectors that are right already are not sent twice.
+    A station that lost its power goes on where it was when it is back, and so does the same command run again: sectors
+    that are right already are not sent twice.
     """
-    text = base64.b64encode(message).decode()
-    accepted = console.ask(f"update offer {text}", _ACCEPTED, _REFUSED, again=True)
-    if bytes.fromhex(accepted[1].decode()) != programs.firmware:
-        raise PortError(f"{console.port}: the station took another update for this one: try again")
     image = programs.image
     sectors = [image[at : at + SECTOR_BYTES] for at in range(0, len(image), SECTOR_BYTES)]
+    sent = 0
+    for left in reversed(range(OFFERS)):
+        try:
+            for number in _offer(console, programs, message, sectors, progress):
+                _send_sector(console, number, sectors[number])
+                sent += 1
+            _ask(console, "install", _INSTALLED, again=False)
+            return sent, len(sectors)
+        except _StartedAnew:
+            if not left:
+                raise
+    raise AssertionError("unreachable")
+
+
+class _StartedAnew(PortError):
+    """The station does not know what it accepted."""
+
+
+def _offer(
+    console: enrol.Console, programs: Programs, message: bytes, sectors: list[bytes],
+    progress: Callable[[int, int], None],
+) -> Iterator[int]:  # fmt: skip
+    """Numbers of the sectors that the station has to be sent."""
+    accepted = _ask(console, f"update offer {base64.b64encode(message).decode()}", _ACCEPTED)
+    if bytes.fromhex(accepted[1].decode()) != programs.firmware:
+        raise PortError(f"{console.port}: the station took another update for this one: try again")
     there = _sums(console, len(sectors))
     wanted = [number for number, sector in enumerate(sectors) if zlib.crc32(sector) != there[number]]
     for done, number in enumerate(wanted):
         progress(done, len(wanted))
-        _send_sector(console, number, sectors[number])
+        yield number
     progress(len(wanted), len(wanted))
-    console.ask("install", _INSTALLED, _REFUSED, again=False)
-    return len(wanted), len(sectors)
+
+
+def _ask(
+    console: enrol.Console, question: str, answer: "re.Pattern[bytes]", again: bool = True
+) -> "re.Match[bytes]":
+    try:
+        return console.ask(question, answer, _REFUSED, again)
+    except PortError as error:
+        if "no such command" in str(error):
+            text = "the station starts anew again and again: see `holdfire console`"
+            raise _StartedAnew(f"{console.port}: {text}") from None
+        raise
 
 
 def wait_for_verdict(console: enrol.Console, number: int, waiting: Callable[[float], None]) -> bool:
@@ -181,7 +215,7 @@ def _sums(console: enrol.Console, count: int) -> list[int]:
     while len(found) < count:
         size = min(SUMS, count - len(found))
         answer = re.compile(rb"sums %d ((?:[0-9a-f]{8}){%d})" % (len(found), size))
-        text = console.ask(f"sums {len(found)}", answer, _REFUSED, again=True)[1].decode()
+        text = _ask(console, f"sums {len(found)}", answer)[1].decode()
         found += [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
     return found
 
@@ -197,11 +231,8 @@ def _send_sector(console: enrol.Console, number: int, sector: bytes) -> None:
         answer = re.compile(rb"= %d %d" % (number, offset))
         for left in reversed(range(TRIES)):
             try:
-                console.ask(question, answer, _REFUSED, again=True)
+                _ask(console, question, answer)
                 break
             except PortError as error:
-                if not left or "the station says" not in str(error):
+                if not left or "damaged on the line" not in str(error):
                     raise
-                if "no such command" in str(error):
-                    text = "the station started anew meanwhile: run the command again, what arrived is not sent twice"
-                    raise PortError(f"{console.port}: {text}") from None

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 AAD_UPDATE = b"holdfire.update.1\x00"
 
 UPDATE = fields.Shape("update", (
-    (1, "number", fields.UINT, 1, (1 << 31) - 1, True, None),  # grows: seconds after 2023-11-14T22:13:20Z when signed
-    (2, "board", fields.BYTES, 1, 32, True, None),  # name of the board file the programs were built for, ASCII
-    (3, "mpy", fields.UINT, 1, fields.U16, True, None),  # kind of compiled code: version of MicroPython's, processor
-    (4, "firmware", fields.BYTES, 8, 8, True, None),  # first bytes of SHA-256 over the program files, as in a status
-    (5, "size", fields.UINT, 4096, 1 << 24, True, None),  # bytes of the image: half of the partition "programs"
-    (6, "image", fields.BYTES, fields.HASH_BYTES, fields.HASH_BYTES, True, None),  # SHA-256 of the image
+    (1, "number", fields.UINT, 1, (1 << 31) - 1, True),  # grows: seconds after 2023-11-14T22:13:20Z when signed
+    (2, "board", fields.BYTES, 1, 32, True),  # name of the board file the programs were built for, ASCII
+    (3, "mpy", fields.UINT, 1, fields.U16, True),  # kind of compiled code: version of MicroPython's, processor
+    (4, "firmware", fields.BYTES, 8, 8, True),  # first bytes of SHA-256 over the program files, as in a status
+    (5, "size", fields.UINT, 4096, 1 << 24, True),  # bytes of the image: half of the partition "programs"
+    (6, "image", fields.BYTES, fields.HASH_BYTES, fields.HASH_BYTES, True),  # SHA-256 of the image
 ))
 
 

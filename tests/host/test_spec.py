@@ -12,7 +12,7 @@ import pytest
 
 from generate import spec as spec_generator
 from holdfire.errors import REASONS
-from holdfire_protocol import clip, cose, enrolment, fields
+from holdfire_protocol import clip, cose, enrolment, fields, update
 from tests.mpy import REPO
 
 from .made import eventful
@@ -133,7 +133,7 @@ def test_genesis_in_the_text_is_what_the_text_says():
 
 def test_the_names_in_the_text_exist(tmp_path):
     shapes = (fields.RECORD, fields.TIME, fields.STATUS, fields.POSITION, fields.BEACON, fields.RECEIPT,
-              enrolment.ENROLMENT, clip.CLIP)
+              enrolment.ENROLMENT, clip.CLIP, update.UPDATE)
     known = {row[1] for shape in shapes for row in shape.rows}
     known |= {row[1] for _, _, rows in fields.OBSERVATION.variants for row in rows}
     known |= {"this type", "begin", "end", "||", "!HF1:", "_us", "_ms", "_s", "_mv", "_db10", "_e7", "_dm", *REASONS}

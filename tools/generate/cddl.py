@@ -27,7 +27,9 @@ def render() -> str:
     parts += [f"observation = {' / '.join(v[1] for v in fields.OBSERVATION.variants)}\n\n"]
     parts += [_rule(tables[v[1]]) for v in fields.OBSERVATION.variants]
     parts.append(_instant(tables["instant"]))
-    parts += ["\n", _signed("enrolment"), _rule(tables["enrolment"])]
+    parts.append("\n")
+    for name in ("enrolment", "update"):
+        parts += [_signed(name), _rule(tables[name])]
     return "".join(parts).rstrip("\n") + "\n"
 
 

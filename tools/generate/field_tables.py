@@ -1,16 +1,17 @@
-"""Reads fields.py, enrolment.py and clip.py: their tables as Python sees them, and the comment behind each row and
-limit as a person wrote it."""
+"""Reads fields.py and the modules beside it that hold one table: the tables as Python sees them, and the comment behind
+each row and limit as a person wrote it."""
 
 import ast
 import io
 import pathlib
 import tokenize
 
-from holdfire_protocol import clip, enrolment, fields
+from holdfire_protocol import clip, enrolment, fields, update
 
 SOURCE = pathlib.Path(fields.__file__)
 ENROLMENT_SOURCE = pathlib.Path(enrolment.__file__)
 CLIP_SOURCE = pathlib.Path(clip.__file__)
+UPDATE_SOURCE = pathlib.Path(update.__file__)
 SHAPES = ("RECORD", "TIME", "STATUS", "POSITION", "RUN", "BEACON", "RECEIPT")  # and the variants of OBSERVATION
 
 
@@ -42,7 +43,8 @@ def tables() -> dict[str, Table]:
         found[shape.name] = _table(shape.name, shape.rows, shape.is_tuple, lines[variable], comments)
     for _, name, rows in fields.OBSERVATION.variants:
         found[name] = _table(name, rows, False, lines[name.upper() + "_ROWS"], comments)
-    for shape, source in ((enrolment.ENROLMENT, ENROLMENT_SOURCE), (clip.CLIP, CLIP_SOURCE)):
+    single = ((enrolment.ENROLMENT, ENROLMENT_SOURCE), (clip.CLIP, CLIP_SOURCE), (update.UPDATE, UPDATE_SOURCE))
+    for shape, source in single:
         lines = _row_lines(source)[shape.name.upper()]
         found[shape.name] = _table(shape.name, shape.rows, shape.is_tuple, lines, _comments(source))
     return found

@@ -9,7 +9,7 @@ import pathlib
 import re
 
 from generate import annotate, field_tables, samples
-from holdfire_protocol import cbor, cose, enrolment, fields, frame, line, record, words
+from holdfire_protocol import cbor, cose, enrolment, fields, frame, line, record, update, words
 
 TARGET = pathlib.Path(__file__).resolve().parents[2] / "protocol" / "SPEC.md"
 PART = re.compile(r"(<!-- begin ([a-z-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -79,6 +79,7 @@ def _domains() -> str:
     uses = ((fields.AAD_RECORD, "external_aad of a record, before the network id"),
             (fields.AAD_BEACON, "external_aad of a beacon, before the network id"),
             (enrolment.AAD_ENROLMENT, "external_aad of an enrolment, before the network id"),
+            (update.AAD_UPDATE, "external_aad of an update, before the network id"),
             (enrolment.REGISTRY, "signed before network id and entry: the registry"),
             (fields.GENESIS, "hashed before network id and public key: the start of a chain"))
     rows = []

@@ -18,5 +18,6 @@ COMMANDS = (
     "forward",
     "config",
     "doctor",
+    "update",
     "harden",
 )
