@@ -84,4 +84,9 @@ def error_text(error) -> str:
 
 def printable(content: bytes) -> str:
     """Text of what was typed, anything but printable ASCII left out."""
-    return "".join([chr(byte) for byte in content if 32 <= byte < 127])
+    kept, size = bytearray(content), 0  # a list of characters would be eight times as large
+    for byte in content:
+        if 32 <= byte < 127:
+            kept[size] = byte
+            size += 1
+    return str(memoryview(kept)[:size], "ascii")

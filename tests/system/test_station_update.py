@@ -25,6 +25,7 @@ from tests.system.cabled import Cabled
 
 UTC_US = 1_795_478_400_000_000
 BOARD = REPO / "boards" / "esp32-devkit.toml"
+HEAP_BYTES = 168 << 10  # as little as a day runs in on this PC, whose objects are twice a chip's; see README
 AUTHORITY = KeyInMemory(Ed25519PrivateKey.generate())
 # Nothing but the flash, as on the chip: neither our source tree nor the board file beside it.
 RUN_FROM_FLASH = """
@@ -112,7 +113,7 @@ class Updated:
         self.number = 1000
         self.cabled = None
         self.station = SimulatedStation(BOARD, folder, "updated", "virtual", baud=None, utc_us=UTC_US, fix_s=1,
-                                        app_folder=folder / "app")
+                                        heap_bytes=HEAP_BYTES, app_folder=folder / "app")
         self.station.start()
         self.plug()
         if not enrolled:
