@@ -17,7 +17,8 @@ CHIP = {"machine", "esp32"}
 # Nothing else touches the chip.
 DRIVERS = {"microphone.py", "gnss.py", "sensing/power.py", "sensing/tamper.py", "statement.py"}
 # What starts, ends, watches and replaces the program: reset cause, watchdog, NVS, partitions.
-RUNNING = {"start.py", "crash.py", "leaving.py", "safe.py", "trial.py", "update_offer.py", "update_session.py", "../main.py", "../slots.py"}
+RUNNING = {"start.py", "crash.py", "leaving.py", "safe.py", "trial.py", "update_offer.py", "update_session.py",
+           "../main.py", "../slots.py"}  # fmt: skip
 COMPOSITION = {"station.py", "startup.py"}
 
 
