@@ -536,7 +536,8 @@ def test_receipts_survive_the_loss_of_the_database(base, capsys, tmp_path):
     run(capsys, "export", "--all", "-o", tmp_path / "all.cbor")
     for path in base.deployment.directory.glob("holdfire.sqlite*"):
         path.unlink()
-    (tmp_path / "forged.cbor").write_bytes((tmp_path / "all.cbor").read_bytes()[:-1] + b"\0")
+    whole = (tmp_path / "all.cbor").read_bytes()
+    (tmp_path / "forged.cbor").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     code, out, _ = run(capsys, "import", tmp_path / "forged.cbor")
     assert code == 1 and "REFUSED        1 bad-signature" in out
     code, out, _ = run(capsys, "import", tmp_path / "all.cbor")
