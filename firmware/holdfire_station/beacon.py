@@ -28,10 +28,10 @@ class BeaconReader:
             self._sent.pop(0)
         self._sent.append((seq, at_us))
 
-    def read(self, message: bytes):
-        """Returns (receipt, sent_us, time) or raises BeaconError.
+    async def read(self, message: bytes):
+        """(receipt, sent_us, time) or raises BeaconError. Gives way to other tasks while the signature is verified.
 
         `receipt` is a sequence number newly acknowledged, or None; `sent_us` when a record it covers was first sent in
         this boot, or None; `time` the beacon's (source, utc_us, uncertainty_us).
         """
-        return overlay.with_module("holdfire_station.beacon_reading", "read", self, message)
+        return await overlay.with_module("holdfire_station.beacon_reading", "read", self, message)

@@ -7,10 +7,10 @@ while a beacon is read.
 from holdfire_protocol import cose, fields, record
 
 from .beacon import BeaconError
-from .crypto import verify
+from .crypto import verify_async
 
 
-def read(reader, message: bytes):
+async def read(reader, message: bytes):
     """What `BeaconReader.read` promises."""
     identity = reader.identity
     try:
@@ -20,7 +20,8 @@ def read(reader, message: bytes):
         beacon = record.decode_beacon(parts.payload)
         if beacon["number"] <= reader.number:
             raise BeaconError("number: %d is not above %d: a replay" % (beacon["number"], reader.number))
-        record.verify1(message, identity.collector_public, fields.AAD_BEACON, identity.network, verify)
+        signed = cose.sig_structure(fields.AAD_BEACON + identity.network, parts.payload)
+        await verify_async(identity.collector_public, signed, parts.signature)
     except BeaconError:
         raise
     except ValueError as error:

@@ -17,6 +17,9 @@ Not here: what the numbers mean, and which one the journal holds last (see advan
 import struct
 from binascii import crc32
 
+SEQUENCE_SECTOR = 0  # of partition "counters": numbers of records
+BOOT_SECTOR = 2  # boots
+
 _CELL_BYTES = 16
 _CELLS = 256
 _CHUNK_BYTES = 256

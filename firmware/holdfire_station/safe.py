@@ -17,7 +17,7 @@ from holdfire_protocol import fields, frame
 from . import identity, overlay
 from .clock import Clock, Monotonic
 from .console import Console, error_text
-from .counters import Counter
+from .counters import BOOT_SECTOR, SEQUENCE_SECTOR, Counter
 from .journal import Journal
 from .recorder import Recorder
 
@@ -29,8 +29,6 @@ STATUS_INTERVAL_S = 600
 TRY_AGAIN_MS = 3_600_000
 RESEND_MS = 30_000
 WATCHDOG_MS = 30_000
-SEQUENCE_SECTOR = 0  # in partition "counters"; startup.py has the same numbers
-BOOT_SECTOR = 2
 NO_FLOOR_DB10 = -2000
 ALL_IS_MISSING = fields.SELFTEST_SAFE | fields.SELFTEST_PART | fields.SELFTEST_MIC_STUCK | fields.SELFTEST_GNSS
 HELP = ("help, status, identity", "reboot   try an ordinary start")

@@ -11,13 +11,11 @@ from esp32 import Partition
 from holdfire_protocol import fields, record
 
 from . import overlay
-from .counters import Counter
+from .counters import BOOT_SECTOR, SEQUENCE_SECTOR, Counter
 from .journal import Journal
 from .uplink import Uplink
 
 CLIPS_ROOM_BYTES = 40_000  # 9 KB of program and buffers; what signing, beacons and the console may want at once
-SEQUENCE_SECTOR = 0  # in partition "counters"
-BOOT_SECTOR = 2
 IMPULSES_POOLED = 3  # taken after every block of 16 ms, and no two begin within 60 ms: one can wait
 FASTEST_HZ = (240_000_000, 160_000_000)  # the C3 stops at 160 MHz
 

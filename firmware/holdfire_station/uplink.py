@@ -7,7 +7,6 @@ import asyncio
 
 from holdfire_protocol import fields, frame
 
-from . import crypto
 from .beacon import BeaconError, BeaconReader
 from .outbox import Outbox
 
@@ -67,8 +66,7 @@ class Uplink:
             self.wake = False
             while self._beacons is not None:
                 if self._waiting:
-                    async with crypto.at_work:  # or it would need buffers beside those of a signature being made
-                        self._read(*self._waiting.pop(0))
+                    await self._read(*self._waiting.pop(0))
                 else:
                     seq = self._outbox.next(self._monotonic.ms())[0]
                     if seq is None:
@@ -82,9 +80,9 @@ class Uplink:
             self._beacons.sent(seq, self._monotonic.us())
             self._console.send(frame.encode(fields.FRAME_RECORD, self._identity.network, message))
 
-    def _read(self, message: bytes, came_us: int) -> None:
+    async def _read(self, message: bytes, came_us: int) -> None:
         try:
-            seq, sent_us, (_, utc_us, uncertainty_us) = self._beacons.read(message)
+            seq, sent_us, (_, utc_us, uncertainty_us) = await self._beacons.read(message)
         except BeaconError as error:
             self._refuse("beacon refused: %s" % error)
             return

@@ -6,6 +6,7 @@ the key by which a receiver drops repeats. A receiver that is slow or away holds
 forms are the same CloudEvents 1.0 object, and carry the signed record itself: no receiver need believe us.
 """
 
+import abc
 import asyncio
 import base64
 import contextlib
@@ -64,7 +65,7 @@ def event_bytes(row: sqlite3.Row, registry: Registry) -> bytes:
     return json.dumps(cloud_event(row, registry), ensure_ascii=True, separators=(",", ":")).encode()
 
 
-class Forwarder:
+class Forwarder(abc.ABC):
     """What both kinds share. `on_writer(function, *args)` runs a store function on the store's thread."""
 
     def __init__(
@@ -86,9 +87,9 @@ class Forwarder:
         self._stalled = ""
         self._finishing = asyncio.Event()
 
+    @abc.abstractmethod
     async def run(self) -> None:
         """Until cancelled, or after `finish` until what is under way is through."""
-        raise NotImplementedError
 
     def finish(self) -> None:
         """The collector is stopping: end in order, if that is quickly done."""

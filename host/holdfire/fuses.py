@@ -4,6 +4,7 @@ The virtual one is espefuse's own emulation of the fuse controller, kept in a fo
 nothing: `harden.py` does. esptool talks a lot; only its errors are passed on, one line each.
 """
 
+import abc
 import contextlib
 import hashlib
 import io
@@ -22,7 +23,7 @@ _FREE_BLOCKS = [f"BLOCK_KEY{number}" for number in range(5)]  # the sixth holds 
 _VIRTUAL_MAC = 0x24_0A_C4_A1_B2_C3
 
 
-class FuseBoard:
+class FuseBoard(abc.ABC):
     """`harden.Board` by espefuse. `_open` gives its commands, `_flash` the flash."""
 
     def __init__(self, commands: Any):
@@ -105,12 +106,12 @@ class FuseBoard:
         if not self.holds(parts, flash_key):
             raise PortError("the flash does not hold what was written: run the same command again")
 
-    def close(self) -> None: ...
+    def close(self) -> None:  # noqa: B027  # virtual fuses hold nothing open
+        """Let go of the port."""
 
-    @contextlib.contextmanager
-    def _flash(self) -> Iterator[Any]:
-        raise NotImplementedError
-        yield
+    @abc.abstractmethod
+    def _flash(self) -> contextlib.AbstractContextManager[Any]:
+        """The board's flash, open for as long as the context lasts."""
 
     def _as_written(self, parts: Sequence[Part], flash_key: bytes) -> Iterator[tuple[Part, bytes]]:
         for part in parts:

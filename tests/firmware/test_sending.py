@@ -57,7 +57,7 @@ def beacon(number, seq, digest=None, kid=None, key=BASE, network=NETWORK, utc_us
 def refused(message, words):
     before = journal.receipted, journal.pending_count
     try:
-        beacons.read(message)
+        asyncio.run(beacons.read(message))
     except BeaconError as error:
         assert words in str(error), str(error)
         assert before == (journal.receipted, journal.pending_count)
@@ -194,8 +194,8 @@ refused(bytes(forged), "")
 refused(beacon(1, 2, network=bytes(16)), "")
 refused(beacon(1, 2, digest=bytes(32)), "names another record")
 refused(beacon(2, 7, digest=digest), "not held")
-assert beacons.read(beacon(3, 2, kid=bytes(8)))[0] is None  # good, but about another station
-seq, _, _ = beacons.read(beacon(4, 2))
+assert asyncio.run(beacons.read(beacon(3, 2, kid=bytes(8))))[0] is None  # good, but about another station
+seq, _, _ = asyncio.run(beacons.read(beacon(4, 2)))
 assert seq == 2
 journal.receipt(seq)
 assert journal.receipted == 2 and journal.pending_count == 1
@@ -210,12 +210,12 @@ def test_a_beacon_dates_the_station_only_when_it_answers_a_record_of_this_boot(t
     run(tmp_path, """
 make()
 power_on()  # record 1 is of an earlier boot: a beacon about it may be old
-assert beacons.read(beacon(1, 1))[1] is None
+assert asyncio.run(beacons.read(beacon(1, 1)))[1] is None
 journal.receipt(1)
 make()
 beacons.sent(2, 7_000_000)
 beacons.sent(2, 9_000_000)  # sent again: the answer may be to the first
-assert beacons.read(beacon(2, 2))[1] == 7_000_000
+assert asyncio.run(beacons.read(beacon(2, 2)))[1] == 7_000_000
 """)
 
 

@@ -54,6 +54,19 @@ def test_only_drivers_touch_the_chip():
     assert touching == allowed
 
 
+def test_what_slots_and_programs_both_name_in_the_nvs_has_one_name():
+    """slots.py stays on the chip when programs are renewed, so they cannot take these from it."""
+    found: dict[str, set[str]] = {}
+    for path in sources("firmware"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id.lstrip("_")
+                if name in ("SPACE", "STATE", "WHY", "WHY_BYTES"):
+                    found.setdefault(name, set()).add(ast.unparse(node.value))
+    assert set(found) == {"SPACE", "STATE", "WHY", "WHY_BYTES"}
+    assert all(len(values) == 1 for values in found.values()), found
+
+
 def test_protocol_needs_nothing_but_hashing_and_base64():
     allowed = {"hashlib", "binascii", "holdfire_protocol"}
     for path in sources("protocol"):

@@ -14,6 +14,31 @@ WIDE = ("identity ", "enrolled ", "update board=", "Traceback", "  File")  # for
 COLLECTOR = Ed25519PrivateKey.generate()
 
 
+class Place:
+    """Where the one station of a test stands, started again and again: each new one has the identity of the last."""
+
+    def __init__(self):
+        self._running, self._standing = None, False
+
+    def put(self, station):
+        """Start it in the place of the last; gives it and its cable."""
+        last = self._running
+        cabled = Cabled(station)
+        if last:
+            cabled.network, cabled.public = last[1].network, last[1].public
+        self._running, self._standing = (station, cabled), True
+        station.start()
+        return self._running
+
+    def clear(self):
+        """Take it away; the flash stays."""
+        if self._standing:
+            self._standing = False
+            station, cabled = self._running
+            cabled.close()
+            station.stop()
+
+
 class Cabled:
     """`ask` and `read_until` give lines; every record that comes by is verified, chained, and kept in `records`."""
 

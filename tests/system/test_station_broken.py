@@ -9,7 +9,7 @@ from holdfire_protocol import fields
 from simulate.device import prepare_device_tree
 from simulate.station import SimulatedStation
 from tests.mpy import REPO, find_tool
-from tests.system.cabled import Cabled
+from tests.system.cabled import Place
 
 UTC_US = 1_795_478_400_000_000
 BOARD = REPO / "boards" / "esp32-devkit.toml"
@@ -19,12 +19,10 @@ BOARD = REPO / "boards" / "esp32-devkit.toml"
 def start(tmp_path):
     """A function that starts the one station of a test, again and again on the same flash; gives it and its cable."""
     find_tool("micropython", "MICROPYTHON")
-    running = []
+    place = Place()
 
     def start(clock="virtual", without=(), cut=None, app_folder=None, **extra):
-        for station, cabled in running:
-            cabled.close()
-            station.stop()
+        place.clear()
         station = SimulatedStation(BOARD, tmp_path / "station", "broken", clock, baud=None, app_folder=app_folder,
                                    utc_us=UTC_US if clock == "virtual" else None, **extra)
         station.board["status_interval_s"] = 30
@@ -33,17 +31,10 @@ def start(tmp_path):
         for row in rows:
             if row["label"] == cut:
                 row["size"] = 0x2000
-        cabled = Cabled(station)
-        if running:
-            cabled.network, cabled.public = running[-1][1].network, running[-1][1].public
-        running[:] = [(station, cabled)]
-        station.start()
-        return station, cabled
+        return place.put(station)
 
     yield start
-    for station, cabled in running:
-        cabled.close()
-        station.stop()
+    place.clear()
 
 
 def is_status(named):

@@ -5,7 +5,7 @@ import pytest
 from holdfire_protocol import fields
 from simulate.station import SimulatedStation
 from tests.mpy import REPO, find_tool
-from tests.system.cabled import Cabled
+from tests.system.cabled import Place
 
 UTC_US = 1_795_478_400_000_000
 
@@ -14,27 +14,17 @@ UTC_US = 1_795_478_400_000_000
 def start(tmp_path):
     """A function that starts the station in virtual time, or anew; gives it and its cable. Options go to the board."""
     find_tool("micropython", "MICROPYTHON")
-    running = []
-
-    def stop():
-        for station, cabled in running:
-            cabled.close()
-            station.stop()
+    place = Place()
 
     def start(clock="virtual", **console):
-        stop()
+        place.clear()
         station = SimulatedStation(REPO / "boards" / "esp32-devkit.toml", tmp_path / "station", "asked", clock,
                                    baud=None, fix_s=1, utc_us=UTC_US if clock == "virtual" else None)
         station.board["console"].update(console)
-        cabled = Cabled(station)
-        if running:
-            cabled.network, cabled.public = running[-1][1].network, running[-1][1].public
-        running[:] = [(station, cabled)]
-        station.start()
-        return station, cabled
+        return place.put(station)
 
     yield start
-    stop()
+    place.clear()
 
 
 def test_every_command_of_help_answers(start):

@@ -97,10 +97,12 @@ class PrivateKey:
         signature = bytearray(64)
         async with at_work:
             work = _take()
-            work.begin(self._secret, message, signature)
-            while work.step():
-                await asyncio.sleep(0)
-            _idle.append(work)
+            try:
+                work.begin(self._secret, message, signature)
+                while work.step():
+                    await asyncio.sleep(0)
+            finally:  # a cancelled task must not take the buffers with it
+                _idle.append(work)
         return bytes(signature)
 
 

@@ -31,12 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_details(parser)
     parser.add_argument("--why", default="provisioned", help="a remark for the history, as in --why 'first of five'")
     parser.add_argument("--card", metavar="FILE", help="also write its card to print, as in --card ridge.svg")
+    add_timeout(parser)
+    common.add_key(parser)
+    common.add_directory(parser)
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=enrol.TIMEOUT_S, metavar="SECONDS",
         help="how long to wait for an answer, as in --timeout 60 (default: %(default)s)",
     )  # fmt: skip
-    common.add_key(parser)
-    common.add_directory(parser)
 
 
 def add_details(parser: argparse.ArgumentParser) -> None:

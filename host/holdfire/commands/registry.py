@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--card", metavar="TEXT", help='what the code of a card says: --card "$(cat scanned.txt)"')
     shown = action("check", _check, "ask the stations on these ports who they are; copies and erased boards show")
     shown.add_argument("port", metavar="PORT", nargs="+", help="serial ports, as in /dev/ttyUSB0 /dev/ttyUSB1")
-    _add_timeout(shown)
+    provision.add_timeout(shown)
 
     changing = [
         action("rename", _rename, "give a station another name"),
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rename.add_argument("new_name", metavar="NAME", help="the new name, as in 'Ridge east'")
     provision.add_details(move)
     rotated.add_argument("port", metavar="PORT", help="where the new board is, as in /dev/ttyUSB0")
-    _add_timeout(rotated)
+    provision.add_timeout(rotated)
     for made in (lost, rotated, revoke):
         made.add_argument(
             "--from", dest="since", metavar="WHEN",
@@ -85,13 +85,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--note", default="", help="a line at its foot, as in --note 'Please leave me: +41 00 000 00 00'")
     for made in actions.choices.values():
         common.add_directory(made)
-
-
-def _add_timeout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--timeout", type=float, default=enrol.TIMEOUT_S, metavar="SECONDS",
-        help="how long to wait for an answer, as in --timeout 60 (default: %(default)s)",
-    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

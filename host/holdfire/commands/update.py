@@ -14,7 +14,7 @@ from .. import enrol, times, update
 from ..errors import RegistryError
 from ..output import BAD, GOOD, Section, print_report
 from ..registry import Registry
-from . import common
+from . import common, provision
 
 HELP = "new programs for the station on a port"
 EXAMPLES = (
@@ -31,10 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--past-clock", action="store_true",
                         help="sign although this clock is behind the station's last update: --past-clock")
     parser.add_argument("--no-wait", action="store_true", help="do not wait for the end of the trial: --no-wait")
-    parser.add_argument(
-        "--timeout", type=float, default=enrol.TIMEOUT_S, metavar="SECONDS",
-        help="how long to wait for an answer, as in --timeout 60 (default: %(default)s)",
-    )  # fmt: skip
+    provision.add_timeout(parser)
     common.add_key(parser)
     common.add_directory(parser)
 
