@@ -4,8 +4,9 @@ the image's both come through here.
 MicroPython keeps every name that its own flash does not hold in RAM, and every module constant in a dictionary. So,
 before mpy-cross compiles them:
 
-1. A small whole number, True or False that a module names in capitals (`TIME_GNSS = 3`) is put where the name is used,
-   in any module; so what stands under `if TYPE_CHECKING:` is not compiled.
+1. A whole number, True or False, or a few bytes that a module names in capitals (`TIME_GNSS = 3`) are put where the
+   name is used, in any module; so what stands under `if TYPE_CHECKING:` is not compiled. A module that was imported
+   for nothing else is not imported any more.
 2. Names of ours become names that every MicroPython has in flash (shrink_names.txt), one for one all over the programs;
    parameters and globals share a few. A name that is also a string somewhere (a field, what an overlay calls), a
    module or a part of a chip's interface stays as it is.
@@ -35,14 +36,16 @@ CHIP_NAMES = {"bits", "feed", "kind", "label", "level", "ms", "reset", "reset_ca
 # What the interpreter itself looks for on objects: none of ours may become one of these by chance.
 SPECIAL = {"send", "throw", "close", "ioctl", "read", "readinto", "readline", "write", "value", "errno", "pend_throw"}
 CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*$")
-SMALL = 1 << 30  # a small int on the chip: in the code itself, not on the heap
+SMALL = 1 << 30
+BYTES_MOST = 24  # of a constant that is put where it is used, though that be twice
 OPERATORS = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod, ast.LShift: operator.lshift, ast.RShift: operator.rshift, ast.BitOr: operator.or_,
     ast.BitAnd: operator.and_,
 }  # fmt: skip
 
-Known = Mapping[str, "int | Mapping[str, int]"]  # a name in a module: a number, or a module of ours with its numbers
+Value = int | bytes
+Known = Mapping[str, "Value | Mapping[str, Value]"]  # a name in a module: a value, or a module of ours with its values
 
 
 def chip_sources(roots: Iterable[pathlib.Path] = ROOTS) -> dict[str, str]:
@@ -56,19 +59,19 @@ def chip_sources(roots: Iterable[pathlib.Path] = ROOTS) -> dict[str, str]:
 class Shrinker:
     """Made from all programs of a chip; `shrink` then gives each of them, or one that uses them, as the chip gets it.
 
-    `constants`: (module, name) -> number. `names`: ours -> what it becomes.
+    `constants`: (module, name) -> value. `names`: ours -> what it becomes.
     """
 
     def __init__(self, sources: Mapping[str, str]):
         trees = {_module(path): tree for path, text in sources.items() if (tree := _parse(text)) is not None}
         self._packages = {_module(path) for path in sources if path.endswith("/__init__.py")}
         self._modules = set(trees)
-        self.constants: dict[tuple[str, str], int] = {}
+        self.constants: dict[tuple[str, str], Value] = {}
         count = -1
         while count < len(self.constants):  # a constant may be made of others
             count = len(self.constants)
             for module, tree in trees.items():
-                self.constants.update({(module, name): number for name, number in self._constants(module, tree)})
+                self.constants.update({(module, name): value for name, value in self._constants(module, tree)})
         self.names = self._choose_names(list(trees.values()))
 
     def shrink(self, path: str, text: str) -> str:
@@ -81,32 +84,38 @@ class Shrinker:
                 and all((module, name) in self.constants for name, _ in pairs)]  # fmt: skip
         inside = {inner for node in gone for inner in ast.walk(node)}
         edits: list[tuple[ast.expr | ast.stmt, str]] = [(node, "pass") for node in gone]
-        for node in ast.walk(tree):
-            if node in inside:
-                continue
+        imports, put_in, nodes = [], set(), [node for node in ast.walk(tree) if node not in inside]
+        for node in nodes:
             if isinstance(node, ast.ImportFrom):
-                source = self._source(module, node)
-                kept = [ast.unparse(alias) for alias in node.names if (source, alias.name) not in self.constants]
-                if len(kept) < len(node.names):
-                    start = f"from {'.' * node.level}{node.module or ''} import "
-                    edits.append((node, start + ", ".join(kept) if kept else "pass"))
+                imports.append(node)
             elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
-                number = _number(node, known)
-                if number is not None:
-                    edits.append((node, f"({number})" if number < 0 else str(number)))
+                value = _value(node, known)
+                if value is not None:
+                    bare = isinstance(value, bytes) or 0 <= value < SMALL  # `(1 << 99).to_bytes` wants brackets
+                    edits.append((node, repr(value) if bare else f"({value})"))
+                    put_in.update(ast.walk(node))
+        annotations = {inner for node in nodes for inner in _annotations(node)}
+        uses = [node for node in nodes if isinstance(node, ast.Name) and node not in annotations]
+        asked = {node.id for node in uses}
+        needed = {node.id for node in uses if node not in put_in}
+        for node in imports:
+            kept = [alias for alias in node.names if (self._source(module, node), alias.name) not in self.constants]
+            kept = [alias for alias in kept if (name := alias.asname or alias.name) in needed or name not in asked]
+            if len(kept) < len(node.names):
+                start = f"from {'.' * node.level}{node.module or ''} import "
+                edits.append((node, start + ", ".join(map(ast.unparse, kept)) if kept else "pass"))
         return _rename(_edit(text, edits), self.names)
 
-    def _constants(self, module: str, tree: ast.Module) -> Iterator[tuple[str, int]]:
+    def _constants(self, module: str, tree: ast.Module) -> Iterator[tuple[str, Value]]:
         known = self._known(module, tree)
         stored = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
         for node in tree.body:
-            found = [(name, _number(value, known)) for name, value in _assigned(node)]
-            if all(CONSTANT.match(name) and stored.count(name) == 1 and number is not None and abs(number) < SMALL
-                   for name, number in found):  # fmt: skip
-                yield from found
+            found = [(name, _value(value, known)) for name, value in _assigned(node)]
+            if all(CONSTANT.match(name) and stored.count(name) == 1 and _is_short(value) for name, value in found):
+                yield from [(name, value) for name, value in found if value is not None]
 
     def _known(self, module: str, tree: ast.Module) -> Known:
-        known: dict[str, int | Mapping[str, int]] = dict(self._of(module))
+        known: dict[str, Value | Mapping[str, Value]] = dict(self._of(module))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
                 source = self._source(module, node)
@@ -118,8 +127,8 @@ class Shrinker:
                         known[name] = self._of(inner)
         return known
 
-    def _of(self, module: str) -> dict[str, int]:
-        return {name: number for (where, name), number in self.constants.items() if where == module}
+    def _of(self, module: str) -> dict[str, Value]:
+        return {name: value for (where, name), value in self.constants.items() if where == module}
 
     def _source(self, module: str, node: ast.ImportFrom) -> str:
         """The whole name of the module that `node` imports from."""
@@ -168,25 +177,42 @@ def _assigned(node: ast.stmt) -> list[tuple[str, ast.expr]]:
     return []
 
 
-def _number(node: ast.expr, known: Known) -> int | None:
+def _value(node: ast.expr, known: Known) -> Value | None:
     """What a constant expression comes to, or None."""
     if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, int) else None
+        return node.value if isinstance(node.value, Value) else None
     if isinstance(node, ast.Name):
-        number = known.get(node.id)
-        return number if isinstance(number, int) else None
+        value = known.get(node.id)
+        return value if isinstance(value, Value) else None
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         inside = known.get(node.value.id)
         return inside.get(node.attr) if isinstance(inside, Mapping) else None
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "const":
-        return _number(node.args[0], known)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("const", "len"):
+        value = _value(node.args[0], known)
+        if node.func.id == "const":
+            return value
+        return len(value) if isinstance(value, bytes) else None
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        number = _number(node.operand, known)
-        return None if number is None else -number
+        value = _value(node.operand, known)
+        return -value if isinstance(value, int) else None
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        left, right = _number(node.left, known), _number(node.right, known)
-        return None if left is None or right is None else OPERATORS[type(node.op)](left, right)
+        left, right = _value(node.left, known), _value(node.right, known)
+        if isinstance(left, bytes) and isinstance(right, bytes) and isinstance(node.op, ast.Add):
+            return left + right
+        return OPERATORS[type(node.op)](left, right) if isinstance(left, int) and isinstance(right, int) else None
     return None
+
+
+def _is_short(value: Value | None) -> bool:
+    return isinstance(value, int) or value is not None and len(value) <= BYTES_MOST
+
+
+def _annotations(node: ast.AST) -> Iterator[ast.AST]:
+    """What stands for readers only."""
+    for field in ("annotation", "returns"):
+        inner = getattr(node, field, None)
+        if inner is not None:
+            yield from ast.walk(inner)
 
 
 def _defined(tree: ast.AST) -> Iterator[str]:

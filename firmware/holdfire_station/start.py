@@ -27,6 +27,7 @@ def run(crashes: int, why) -> None:
 
     station = Station(BOARD, crashes, why)
     del BOARD, sys.modules["board"]  # 3 KB of pins and partitions, in use by now
+    overlay.forget("holdfire_protocol.fields")  # what is wanted, `record` has; numbers stand in place
     gc.collect()
     gc.threshold(16384)
     asyncio.run(station.run())

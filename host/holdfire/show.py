@@ -79,8 +79,8 @@ def thinned_words(runs: Sequence[tuple[int, int]]) -> str:
 def kinds(named: dict[str, Any]) -> list[str]:
     """What a record carries, of: impulse, tamper, status, restart, thinned."""
     found = [
-        name
-        for kind, name, _ in fields.OBSERVATION.variants
+        variant.name
+        for kind, variant in fields.OBSERVATION.variants
         if any(o["kind"] == kind for o in named.get("observations", ()))
     ]
     return found + [name for name in ("status", "restart", "thinned") if name in named]
@@ -152,7 +152,7 @@ def _heading(named: dict[str, Any]) -> Section:
 
 
 def _observation(named: dict[str, Any], observation: dict[str, Any], number: int) -> Section:
-    name = next(v[1] for v in fields.OBSERVATION.variants if v[0] == observation["kind"])
+    name = next(variant.name for kind, variant in fields.OBSERVATION.variants if kind == observation["kind"])
     section = Section(f"Observation {number}: {name}")
     section.add("onset", _onset(named, observation))
     if observation["kind"] == fields.KIND_TAMPER:

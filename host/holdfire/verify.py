@@ -16,6 +16,7 @@ from typing import Any
 import cbor2
 
 from holdfire_protocol import cbor, cose, fields, record, schema
+from holdfire_protocol.shape import Shape
 
 from . import ed25519_strict, times
 from .errors import BAD_SIGNATURE, NOT_CANONICAL, UNKNOWN_STATION, Refused
@@ -145,26 +146,27 @@ _SAYS_SOMETHING = frozenset((_OBSERVATIONS, _STATUS, _RESTART, _THINNED))
 class _Table:
     """A shape of `fields.py`, arranged for `_fits`: key -> (type, low, high, table of the elements)."""
 
-    def __init__(self, rows: Any):
+    def __init__(self, shape: Shape):
+        rows = list(shape.rows)
         self.rows = {row[0]: (row[2], row[3], row[4], _element(row[6] if len(row) > 6 else None)) for row in rows}
         self.required = frozenset(row[0] for row in rows if row[5])
         if any(not 0 <= key < 24 for key in self.rows):
             raise AssertionError("keys of one byte: else numeric order is not the order of their encodings")
 
 
-def _element(shape: fields.Shape | None) -> Any:
+def _element(shape: Shape | None) -> Any:
     if shape is None:
         return None
     if shape.variants:
-        return {kind: _Table(rows) for kind, _, rows in shape.variants}
+        return {kind: _Table(variant) for kind, variant in shape.variants}
     if shape.is_tuple:
         if any(row[2] > fields.INT for row in shape.rows):
             raise AssertionError("tuples of integers only: _tuple_fits compares nothing else")
         return tuple(row[3:5] for row in shape.rows)
-    return _Table(shape.rows)
+    return _Table(shape)
 
 
-_RECORD = _Table(fields.RECORD.rows)
+_RECORD = _Table(fields.RECORD)
 
 
 def _fits(table: Any, packed: Any) -> bool:

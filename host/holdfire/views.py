@@ -245,10 +245,9 @@ def diagnostic(message: bytes) -> str:
 
 
 def _diagnose_map(shape: Any, value: dict[int, Any], indent: int) -> str:
-    rows = shape.rows
     if shape.variants:
-        rows = next(variant[2] for variant in shape.variants if variant[0] == value[1])
-    by_key = {row[0]: row for row in rows}
+        shape = next(variant for kind, variant in shape.variants if kind == value[1])
+    by_key = {row[0]: row for row in shape.rows}
     pad = " " * (indent + 2)
     lines = [
         f"{pad}/ {by_key[key][1]} / {key}: {_diagnose(by_key[key], item, indent + 2)}" for key, item in value.items()

@@ -5,6 +5,7 @@ A module apart from `fields.py`, because a station needs it for a moment at a ti
 """
 
 from . import cbor, fields, schema
+from .shape import Shape
 
 TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for true
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 33  # a block of a clip: an exponent, and 32 signed bytes
 _EXPONENT_MOST = 8
 
-CLIP = fields.Shape("clip", (
+CLIP = Shape("clip", (
     (1, "number", fields.UINT, 1, fields.U32, True),  # one more with each clip; from 1 when the ring was lost
     (2, "prev", fields.BYTES, 32, 32, True),  # SHA-256 of the clip before; zeros in the first
     (3, "boot", fields.UINT, 1, fields.U32, True),  # of the station, as in its records of that time

@@ -5,6 +5,7 @@ takes the station in is the host's to decide.
 """
 
 from . import cbor, fields, schema
+from .shape import Shape
 
 TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for true
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ AAD_ENROLMENT = b"holdfire.enrolment.1\x00"
 REGISTRY = b"holdfire.registry.1\x00"  # signed before network id and entry, by the authority
 CHALLENGE_BYTES = 16  # drawn by whoever asks a station to state its enrolment
 
-ENROLMENT = fields.Shape("enrolment", (
+ENROLMENT = Shape("enrolment", (
     (1, "public_key", fields.BYTES, 32, 32, True),  # the station's; its secret half signs this
     (2, "collector", fields.BYTES, 32, 32, True),  # public key of the collector whose beacons the station believes
     (3, "chip", fields.BYTES, 6, 16, True),  # the chip's own id; on an ESP32 its factory MAC address

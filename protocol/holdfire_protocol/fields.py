@@ -7,10 +7,7 @@ byte string, the count of a list. The comment after a row is its description. Un
 of a decibel (levels: relative to full scale), `_e7` is 1e-7 degree.
 """
 
-TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for true
-if TYPE_CHECKING:
-    from typing import Any
-
+from .shape import Shape
 
 UINT = 0
 INT = 1
@@ -80,16 +77,6 @@ SELFTEST_MAINTENANCE = 1024
 FAULT_BYTES = 64  # printable ASCII
 
 
-class Shape:
-    """A map (or, with `is_tuple`, an array of fixed positions) and its rows; `variants` when `kind` (key 1) chooses."""
-
-    def __init__(self, name: str, rows: "Any", is_tuple: bool = False, variants: "Any" = ()):
-        self.name = name
-        self.rows = rows
-        self.is_tuple = is_tuple
-        self.variants = variants
-
-
 TIME = Shape("instant", (
     (0, "source", UINT, 0, 5, True),  # 0 none, 1 crystal, 2 beacon, 3 gnss, 4 gnss_pps, 5 host
     (1, "utc_us", UINT, 0, UTC_MAX_US, True),  # microseconds since 1970-01-01T00:00:00Z; 0 without a source
@@ -124,9 +111,9 @@ TAMPER_ROWS = (
     (4, "open", UINT, 0, 1, True),  # 1 opened, 0 closed
 )
 
-OBSERVATION = Shape("observation", None, variants=(
-    (KIND_IMPULSE, "impulse", IMPULSE_ROWS),
-    (KIND_TAMPER, "tamper", TAMPER_ROWS),
+OBSERVATION = Shape("observation", (), variants=(
+    (KIND_IMPULSE, Shape("impulse", IMPULSE_ROWS)),
+    (KIND_TAMPER, Shape("tamper", TAMPER_ROWS)),
 ))
 
 STATUS = Shape("status", (

@@ -7,6 +7,7 @@ gives the payload, and read by `decode_*`. What is stored, hashed and chained is
 import hashlib
 
 from . import cbor, cose, fields, schema
+from .fields import BEACON, RECORD
 from .schema import FieldError
 
 TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for true
@@ -27,28 +28,28 @@ def record_hash(message: bytes) -> bytes:
 
 def encode_record(named: "dict[str, Any]") -> bytes:
     """Payload of a record from its fields (`fields.RECORD`). Raises FieldError, by the rules of `decode_record`."""
-    packed = schema.pack(fields.RECORD, named)
+    packed = schema.pack(RECORD, named)
     check_record(named)
     return _within_limit("record", cbor.encode(packed))
 
 
 def decode_record(payload: bytes) -> "dict[str, Any]":
     """Fields of a record from its payload. Raises CborError or FieldError."""
-    named = schema.unpack(fields.RECORD, cbor.decode(payload))
+    named = schema.unpack(RECORD, cbor.decode(payload))
     check_record(named)
     return named
 
 
 def encode_beacon(named: "dict[str, Any]") -> bytes:
     """Payload of a beacon from its fields (`fields.BEACON`). Raises FieldError."""
-    packed = schema.pack(fields.BEACON, named)
+    packed = schema.pack(BEACON, named)
     _check_beacon(named)
     return _within_limit("beacon", cbor.encode(packed))
 
 
 def decode_beacon(payload: bytes) -> "dict[str, Any]":
     """Fields of a beacon from its payload. Raises CborError or FieldError."""
-    named = schema.unpack(fields.BEACON, cbor.decode(payload))
+    named = schema.unpack(BEACON, cbor.decode(payload))
     _check_beacon(named)
     return named
 

@@ -5,6 +5,7 @@ refused. Knows nothing of what a field means.
 """
 
 from . import fields
+from .shape import Shape
 
 TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for true
 if TYPE_CHECKING:
@@ -26,67 +27,67 @@ class FieldError(ValueError):
         return FieldError(outer + joint + self.field, self.reason)
 
 
-def pack(shape: fields.Shape, named: "dict[str, Any]") -> "dict[int, Any]":
+def pack(shape: Shape, named: "dict[str, Any]") -> "dict[int, Any]":
     """Map with integer keys from a dict of named fields. Raises FieldError."""
     return _from_outside(shape, _pack, named)  # type: ignore[no-any-return]
 
 
-def unpack(shape: fields.Shape, packed: "Any") -> "dict[str, Any]":
+def unpack(shape: Shape, packed: "Any") -> "dict[str, Any]":
     """Dict of named fields from a decoded map with integer keys. Raises FieldError."""
     return _from_outside(shape, _unpack, packed)  # type: ignore[no-any-return]
 
 
-def _from_outside(shape: fields.Shape, convert: "Callable[[fields.Shape, Any], Any]", value: "Any") -> "Any":
+def _from_outside(shape: Shape, convert: "Callable[[Shape, Any], Any]", value: "Any") -> "Any":
     try:
         return convert(shape, value)
     except FieldError as error:
         raise error if error.field else error.within(shape.name)
 
 
-def _pack(shape: fields.Shape, named: "Any") -> "dict[int, Any]":
+def _pack(shape: Shape, named: "Any") -> "dict[int, Any]":
     if not isinstance(named, dict):
         raise FieldError("", "not a dict of fields")
-    rows = _rows(shape, named.get("kind") if shape.variants else None)
+    shape = _variant(shape, named.get("kind") if shape.variants else None)
     packed = {}
-    for row in rows:
+    for row in shape.rows:
         if row[1] in named:
             packed[row[0]] = _convert(row, named[row[1]], _pack)
         elif row[5]:
             raise FieldError(row[1], "missing")
     if len(packed) != len(named):
-        known = [row[1] for row in rows]
+        known = [row[1] for row in shape.rows]
         raise FieldError(sorted([str(name) for name in named if name not in known])[0], "no such field")
     return packed
 
 
-def _unpack(shape: fields.Shape, packed: "Any") -> "dict[str, Any]":
+def _unpack(shape: Shape, packed: "Any") -> "dict[str, Any]":
     if not isinstance(packed, dict):
         raise FieldError("", "not a map")
-    rows = _rows(shape, packed.get(1) if shape.variants else None)
+    shape = _variant(shape, packed.get(1) if shape.variants else None)
     named = {}
-    for row in rows:
+    for row in shape.rows:
         if row[0] in packed:
             named[row[1]] = _convert(row, packed[row[0]], _unpack)
         elif row[5]:
             raise FieldError(row[1], "missing")
     # By type too: a host's decoder may offer a key that only equals one of ours, as True and 1.0 equal 1.
-    known = [row[0] for row in rows]
+    known = [row[0] for row in shape.rows]
     unknown = [key for key in packed if not _is_int(key) or key not in known]
     if unknown:
         raise FieldError("", "unknown key %s" % sorted([str(key) for key in unknown])[0])
     return named
 
 
-def _rows(shape: fields.Shape, kind: "Any") -> "Any":
+def _variant(shape: Shape, kind: "Any") -> Shape:
     if not shape.variants:
-        return shape.rows
-    for variant in shape.variants:
-        if variant[0] == kind and _is_int(kind):
-            return variant[2]
+        return shape
+    for value, variant in shape.variants:
+        if value == kind and _is_int(kind):
+            return variant  # type: ignore[no-any-return]
     raise FieldError("kind", "unknown kind")
 
 
-def _convert(row: "Any", value: "Any", convert_map: "Callable[[fields.Shape, Any], Any]") -> "Any":
+def _convert(row: "Any", value: "Any", convert_map: "Callable[[Shape, Any], Any]") -> "Any":
     """`value` checked against its row, its inner maps packed or unpacked by `convert_map`."""
     kind = row[2]
     try:
@@ -102,7 +103,7 @@ def _convert(row: "Any", value: "Any", convert_map: "Callable[[fields.Shape, Any
         raise error.within(row[1])
 
 
-def _convert_list(row: "Any", value: "Any", convert_map: "Callable[[fields.Shape, Any], Any]") -> "Any":
+def _convert_list(row: "Any", value: "Any", convert_map: "Callable[[Shape, Any], Any]") -> "Any":
     _check_array(value)
     if not row[3] <= len(value) <= row[4]:
         raise FieldError("", "%d elements, allowed %d to %d" % (len(value), row[3], row[4]))
@@ -116,11 +117,12 @@ def _convert_list(row: "Any", value: "Any", convert_map: "Callable[[fields.Shape
     return items
 
 
-def _check_tuple(shape: fields.Shape, value: "Any") -> "Any":
+def _check_tuple(shape: Shape, value: "Any") -> "Any":
     _check_array(value)
-    if len(value) != len(shape.rows):
-        raise FieldError("", "%d elements, not %d" % (len(value), len(shape.rows)))
-    for row, item in zip(shape.rows, value):
+    rows = list(shape.rows)
+    if len(value) != len(rows):
+        raise FieldError("", "%d elements, not %d" % (len(value), len(rows)))
+    for row, item in zip(rows, value):
         try:
             _check_scalar(row, item)
         except FieldError as error:

@@ -6,6 +6,7 @@ takes the programs is its own to decide; how they reach it is not said here.
 """
 
 from . import cbor, fields, schema
+from .shape import Shape
 
 TYPE_CHECKING = False  # MicroPython has no typing; mypy takes this name for true
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 AAD_UPDATE = b"holdfire.update.1\x00"
 
-UPDATE = fields.Shape("update", (
+UPDATE = Shape("update", (
     (1, "number", fields.UINT, 1, (1 << 31) - 1, True),  # grows: seconds after 2023-11-14T22:13:20Z when signed
     (2, "board", fields.BYTES, 1, 32, True),  # name of the board file the programs were built for, ASCII
     (3, "mpy", fields.UINT, 1, fields.U16, True),  # kind of compiled code: version of MicroPython's, processor

@@ -35,13 +35,14 @@ def field(row):
 
 
 def of_rows(rows):
+    rows = list(rows)
     return st.fixed_dictionaries({row[1]: field(row) for row in rows if row[5]},
                                  optional={row[1]: field(row) for row in rows if not row[5]})
 
 
 def of_shape(shape):
     if shape.variants:
-        return st.one_of([of_rows(rows) for _, _, rows in shape.variants])
+        return st.one_of([of_shape(variant) for _, variant in shape.variants])
     if shape.is_tuple:
         return st.tuples(*[field(row) for row in shape.rows])
     return of_rows(shape.rows)

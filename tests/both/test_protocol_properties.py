@@ -1,6 +1,7 @@
 """Properties of every codec, on inputs that hypothesis draws; then the same inputs under MicroPython, word for word."""
 
 import functools
+import struct
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfire_protocol import cbor, cose, fields, frame, line, record, schema
+from holdfire_protocol.shape import Shape
 from tests.both import interpreters
 from tests.both import protocol_strategies as draw
 from tests.mpy import run_micropython
@@ -148,13 +150,13 @@ def test_a_status_record_of_a_hard_year_fits_one_lora_packet():
 
 
 def test_any_record_with_one_observation_fits_one_lora_packet():
-    for _, _, rows in fields.OBSERVATION.variants:
-        greatest = {row[1]: b"\xff" * row[4] if row[2] == fields.BYTES else row[4] for row in rows}
+    for kind, shape in fields.OBSERVATION.variants:
+        greatest = {row[1]: b"\xff" * row[4] if row[2] == fields.BYTES else row[4] for row in shape.rows}
         greatest["onset_us"] = -(1 << 40)
         named = {"seq": fields.U32, "prev": bytes(32), "boot": fields.U32, "time": (4, fields.UTC_MAX_US, fields.U32),
                  "uptime_ms": 1 << 48, "restart": 3, "observations": [greatest]}
         assert framed_size(named) <= fields.LORA_FRAME_BYTES
-        if rows is fields.IMPULSE_ROWS:
+        if kind == fields.KIND_IMPULSE:
             record.encode_record({**named, "observations": [greatest] * 12})  # SPEC.md section 6: 12 always fit
 
 
@@ -245,3 +247,13 @@ def test_micropython_gives_the_same_for_every_input(tmp_path):
     answers = interpreters.replay(tmp_path, [(name, data) for name in sorted(draw.INPUTS) for data in corpus(name)])
     accepted = sum(text.startswith("accepted") for text in answers)
     assert min(accepted, len(answers) - accepted) > len(answers) // 5  # else it compares little
+
+
+def test_a_shape_gives_back_the_rows_it_was_made_of():
+    rows = ((1, "small", fields.INT, -0x8000, fields.U32, True), (2, "low", fields.INT, -0x8001, 0, False),
+            (255, "high", fields.UINT, 0x7FFF, 1 << 32, True), (0, "above", fields.UINT, 0x8000, 0x8000, False),
+            (3, "within", fields.MAP, 0, 0, True, fields.STATUS), (4, "below", fields.INT, -2, -1, True))
+    assert tuple(Shape("any", rows).rows) == rows
+    assert tuple(Shape("impulse", fields.IMPULSE_ROWS).rows) == fields.IMPULSE_ROWS
+    with pytest.raises(struct.error):
+        Shape("any", ((256, "key", fields.UINT, 0, 1, True),))

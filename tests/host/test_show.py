@@ -170,7 +170,7 @@ def test_every_field_of_the_protocol_is_shown(base, capsys):
                                   firmware=b"7" * 8, heap_free=777, refused=7, unrecorded=7,
                                   fault=b"7 of 7", clips=b"7" * 32)),
     }  # fmt: skip
-    shapes = {"status": fields.STATUS.rows, "impulse": fields.IMPULSE_ROWS, "tamper": fields.TAMPER_ROWS}
+    shapes = {"status": list(fields.STATUS.rows), "impulse": fields.IMPULSE_ROWS, "tamper": fields.TAMPER_ROWS}
 
     def text_of(name, content):
         named = {"seq": 9, "boot": 1, "time": (3, START_US, 1), "uptime_ms": 1000}

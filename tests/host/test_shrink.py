@@ -14,7 +14,10 @@ _BOTH = const(LIMIT + 2)  # two
 BIG = 1 << 40
 ONE, TWO = 1, LIMIT
 THREE, FOUR = 3, BIG
-TEXT = b"abc"
+TEXT = "abc"
+TAG = b"abc"
+LONG = b"abcdefghijklmnopqrstuvwxyz"
+TAG_BYTES = const(len(TAG + b"!"))
 CHECKING = False
 if CHECKING:
     from typing import Any
@@ -51,16 +54,29 @@ def shrinker():
 
 
 def test_numbers_stand_where_their_names_were_used(shrinker):
-    assert shrinker.constants == {("pack.fields", "LIMIT"): 16, ("pack.fields", "_BOTH"): 18,
-                                  ("pack.fields", "CHECKING"): False,
-                                  ("pack.fields", "ONE"): 1, ("pack.fields", "TWO"): 16}
+    assert shrinker.constants == {("pack.fields", name): value for name, value in {
+        "LIMIT": 16, "_BOTH": 18, "BIG": 1 << 40, "ONE": 1, "TWO": 16, "THREE": 3, "FOUR": 1 << 40, "TAG": b"abc",
+        "TAG_BYTES": 4, "CHECKING": False}.items()}
     fields = shrinker.shrink("pack/fields.py", FIELDS)
     assert fields.startswith("pass\npass  # two\n")
     assert "if False:" in fields
     assert "return -18 + reset_cause" in fields and "(reset_cause=16)" in fields
     user = shrinker.shrink("pack/user.py", USER)
-    assert re.search(r"return \w+\(\w+=16 - 16 \* \w+\)\.\w+\n", user)
+    assert re.search(r"return \w+\(\w+=16 - 16 \* \(1099511627776\)\)\.\w+\n", user)
     assert "LIMIT" not in user
+
+
+def test_a_module_imported_for_numbers_only_is_not_imported(shrinker):
+    shrunk = shrinker.shrink("pack/other.py", """from . import fields, user
+from .fields import call_by_name
+
+
+def use(what: fields.Holder) -> fields.Holder:
+    return fields.TAG + user.use()
+""")
+    assert shrunk.splitlines()[0] == "from . import user"
+    assert shrunk.splitlines()[1].startswith("from .fields import ")  # unused here, so perhaps for others to find
+    assert "return b'abc' + user." in shrunk
 
 
 def test_lines_stay_where_they_are(shrinker):

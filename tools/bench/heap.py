@@ -45,9 +45,11 @@ for name in %r.split():
     __import__(name)
     told(name)
 from board import BOARD
+from holdfire_station import overlay
 from holdfire_station.station import Station
 station = Station(BOARD)
-del BOARD, sys.modules["board"]  # as main.py does
+del BOARD, sys.modules["board"]  # as start.py does
+overlay.forget("holdfire_protocol.fields")
 told("station made")
 
 async def go():

@@ -60,7 +60,7 @@ def _tuple(key: bytes, shape, value, depth: int, name: str = "") -> list[str]:
 
 
 def _variant(shape, item, depth: int) -> list[str]:
-    rows = next(v[2] for v in shape.variants if v[0] == item[1])
+    rows = next(variant.rows for kind, variant in shape.variants if kind == item[1])
     return _map(cbor.encode(item), depth, rows)
 
 

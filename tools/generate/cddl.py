@@ -24,8 +24,8 @@ def render() -> str:
     tables = field_tables.tables()
     parts = [HEAD, _envelopes()]
     parts += [_rule(tables[name]) for name in ("record", "run", "beacon", "receipt", "status", "position", "clip")]
-    parts += [f"observation = {' / '.join(v[1] for v in fields.OBSERVATION.variants)}\n\n"]
-    parts += [_rule(tables[v[1]]) for v in fields.OBSERVATION.variants]
+    parts += [f"observation = {' / '.join(variant.name for _, variant in fields.OBSERVATION.variants)}\n\n"]
+    parts += [_rule(tables[variant.name]) for _, variant in fields.OBSERVATION.variants]
     parts.append(_instant(tables["instant"]))
     parts.append("\n")
     for name in ("enrolment", "update"):

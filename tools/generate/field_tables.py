@@ -40,13 +40,14 @@ def tables() -> dict[str, Table]:
     found = {}
     for variable in SHAPES:
         shape = getattr(fields, variable)
-        found[shape.name] = _table(shape.name, shape.rows, shape.is_tuple, lines[variable], comments)
-    for _, name, rows in fields.OBSERVATION.variants:
-        found[name] = _table(name, rows, False, lines[name.upper() + "_ROWS"], comments)
+        found[shape.name] = _table(shape.name, list(shape.rows), shape.is_tuple, lines[variable], comments)
+    for _, variant in fields.OBSERVATION.variants:
+        rows = lines[variant.name.upper() + "_ROWS"]
+        found[variant.name] = _table(variant.name, list(variant.rows), False, rows, comments)
     single = ((enrolment.ENROLMENT, ENROLMENT_SOURCE), (clip.CLIP, CLIP_SOURCE), (update.UPDATE, UPDATE_SOURCE))
     for shape, source in single:
         lines = _row_lines(source)[shape.name.upper()]
-        found[shape.name] = _table(shape.name, shape.rows, shape.is_tuple, lines, _comments(source))
+        found[shape.name] = _table(shape.name, list(shape.rows), shape.is_tuple, lines, _comments(source))
     return found
 
 

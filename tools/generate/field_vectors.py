@@ -49,7 +49,7 @@ def records() -> dict:
         (
             "largest observations",
             "every field of both kinds at its greatest",
-            {**small, "observations": [_edge_rows(rows, 4, True) for _, _, rows in fields.OBSERVATION.variants]},
+            {**small, "observations": [_edge(variant, 4, True) for _, variant in fields.OBSERVATION.variants]},
         ),
         (
             "burst",
@@ -297,7 +297,7 @@ def _field_faults(shape, base: dict) -> list[dict]:
             elif kind == fields.TUPLE:
                 visit(inner.rows, packed[key], path + ".", put, True)
             elif kind == fields.LIST:
-                seen = [v[2] for v in inner.variants] if inner.variants else [inner.rows]
+                seen = [variant.rows for _, variant in inner.variants] if inner.variants else [inner.rows]
                 for index, element_rows in enumerate(seen):
 
                     def put_element(value, index=index, put=put, key=key):
