@@ -14,6 +14,7 @@ def find(command: str):
 
 
 COMMANDS = (
+    ("clips", "numbers of the sound clips; NUMBER OFFSET: a piece of one", "holdfire_station.answers_pull"),
     ("enrol", "NETWORK COLLECTOR ENTROPY (hex): make a key, once", "holdfire_station.answers_key"),
     ("enrolment", "CHALLENGE (hex): key, chip, board and program, signed", "holdfire_station.answers_key"),
     ("gnss", "satellites, position, time", "holdfire_station.answers_gnss"),
@@ -23,6 +24,7 @@ COMMANDS = (
     ("last", "the last record", "holdfire_station.answers_records"),
     ("maintenance", "prompt: stop the station for MicroPython's prompt; recorded", "holdfire_station.answers_acts"),
     ("mic", "live sound level, until any key", "holdfire_station.answers_acts"),
+    ("pull", "FIRST: records from that number on are sent again", "holdfire_station.answers_pull"),
     ("radio", "what the radio does", "holdfire_station.answers_acts"),
     ("reboot", "start again", "holdfire_station.answers_acts"),
     ("selftest", "what works and what does not", "holdfire_station.answers_records"),

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import serial
 
 from holdfire_protocol import cose, enrolment, line
 
 from .enrolled import Station, check_name, check_words
-from .errors import PortError, RegistryError
+from .errors import PortError, RegistryError, Unplugged
 from .output import clean
 from .registry import Registry
 from .statement import Statement, check
@@ -65,29 +66,54 @@ class Console:
         """
         end = time.monotonic() + self._timeout_s
         next_ask = 0.0
+        while time.monotonic() < end:
+            if time.monotonic() >= next_ask:
+                self.send(question)
+                next_ask = time.monotonic() + ASK_AGAIN_S if again else end
+            for kind, content in self.items():
+                if kind != line.TEXT:
+                    continue
+                found = answer.fullmatch(content)
+                if found:
+                    return found
+                refused = refusal.fullmatch(content)
+                if refused:
+                    said = clean(refused[1].decode("ascii", "replace"))
+                    raise PortError(f"{self.port}: the station says: {said}")
+        raise self.no_answer()
+
+    def send(self, question: str) -> None:
+        """Type a line. Raises PortError, Unplugged where the port is gone."""
         try:
-            while time.monotonic() < end:
-                if time.monotonic() >= next_ask:
-                    self._serial.write(b"\r\n" + question.encode() + b"\r\n")
-                    next_ask = time.monotonic() + ASK_AGAIN_S if again else end
-                received = self._serial.read(self._serial.in_waiting or 1)
-                self._heard += len(received)
-                for kind, content in self._reader.feed(received):
-                    if kind != line.TEXT:
-                        continue
-                    found = answer.fullmatch(content)
-                    if found:
-                        return found
-                    refused = refusal.fullmatch(content)
-                    if refused:
-                        said = clean(refused[1].decode("ascii", "replace"))
-                        raise PortError(f"{self.port}: the station says: {said}")
-        except OSError as error:  # pyserial's own exceptions are OSErrors
-            raise PortError(f"{self.port}: the station went away ({error}); plug it in and try again") from None
+            self._serial.write(b"\r\n" + question.encode() + b"\r\n")
+        except serial.SerialTimeoutException:
+            raise PortError(f"{self.port}: the station does not read what is sent; press its reset button") from None
+        except (OSError, TypeError) as error:  # TypeError: pyserial on a port that failed already
+            raise self._unplugged(error) from None
+
+    def items(self) -> list[tuple[int, Any]]:
+        """What came, as line.LineReader gives it, after a tenth of a second at most. Raises Unplugged."""
+        try:
+            received = self._serial.read(self._serial.in_waiting or 1)
+        except (OSError, TypeError) as error:  # pyserial's own exceptions are OSErrors
+            raise self._unplugged(error) from None
+        self._heard += len(received)
+        return self._reader.feed(received)
+
+    @property
+    def damaged(self) -> int:
+        """Lines that were damaged or too long."""
+        return self._reader.bad
+
+    def no_answer(self) -> PortError:
+        """The error to raise when none came in time."""
         what = "what it sends is no Holdfire station's" if self._heard else "nothing at all came back"
-        raise PortError(
+        return PortError(
             f"{self.port}: no answer in {self._timeout_s:.0f} s, {what}: check cable, power and port, then try again"
         )
+
+    def _unplugged(self, error: Exception) -> Unplugged:
+        return Unplugged(f"{self.port}: the station went away ({error}); plug it in and try again")
 
 
 class Outcome:

@@ -5,6 +5,7 @@ HoldfireError               shown to the operator as one line, without a traceba
 ├── ConfigError             config.toml: names file, key and reason                                     3
 ├── RegistryError           registry.json or a key file: names file, key and reason                     3
 ├── PortError               a serial port cannot be used: says what to do                               4
+│   └── Unplugged           it went away while it was used                                              4
 ├── AlreadyRunning          another collector holds this directory                                      5
 ├── ClockError              the base's own clock cannot be right; no record's time can be judged        6
 ├── StorageError            the durable state is unknown: stop, acknowledge nothing, recover at start   7
@@ -64,6 +65,10 @@ class PortError(HoldfireError):
     """A serial port cannot be opened or used."""
 
     exit_code = 4
+
+
+class Unplugged(PortError):
+    """A serial port that was in use went away."""
 
 
 class AlreadyRunning(HoldfireError):

@@ -24,7 +24,7 @@ from .errors import UsageError
 
 MAX_FILE_BYTES = 1 << 30
 # Tag, array, protected header, label of the kid: the same in every message.
-_RECORD_START = cose.join(bytes(fields.KID_BYTES), b"", bytes(fields.SIGNATURE_BYTES))[:9]
+MESSAGE_START = cose.join(bytes(fields.KID_BYTES), b"", bytes(fields.SIGNATURE_BYTES))[:9]
 
 _CHUNK_BYTES = 1 << 16
 _JSON_LINE_BYTES = 1 << 17  # the forwarder's longest are some 10 KB
@@ -101,7 +101,7 @@ class Source:
         if first.lstrip().startswith(b"{"):
             self.form = "JSON lines with signed records"
             return _from_json_lines(_lines(chunks, _JSON_LINE_BYTES))
-        if line.MARK in first and not first.startswith(_RECORD_START):
+        if line.MARK in first and not first.startswith(MESSAGE_START):
             self.form = "serial log with frame lines"
             return _from_log(_lines(chunks, 2 * fields.MAX_LINE_BYTES), self._network)
         self.form = "CBOR sequence of signed messages"
@@ -170,34 +170,34 @@ def _from_sequence(chunks: Iterator[bytes], collector_kid: bytes) -> Iterator[Me
             ended = not more
             buffer, place, at = buffer[at:] + more, place + at, 0
             continue
-        end = _message_end(buffer, at) if at < len(buffer) else None
+        end = message_end(buffer, at) if at < len(buffer) else None
         # One damaged byte hides one record: what follows is looked for by how messages begin.
-        if bad_from >= 0 and (end is not None or at == len(buffer) or buffer.startswith(_RECORD_START, at)):
+        if bad_from >= 0 and (end is not None or at == len(buffer) or buffer.startswith(MESSAGE_START, at)):
             yield Damage(f"byte {bad_from}", f"{place + at - bad_from} bytes that are not a signed record", bad)
             bad_from, bad = -1, b""
         if end is not None:
             message = buffer[at:end]
-            kid = message[len(_RECORD_START) : len(_RECORD_START) + fields.KID_BYTES]
+            kid = message[len(MESSAGE_START) : len(MESSAGE_START) + fields.KID_BYTES]
             yield Message(f"byte {place + at}", BEACON if kid == collector_kid else RECORD, message)
             # A message cut short ends inside the next one. (None holds a whole one: no field of a record has room.)
-            inside = buffer.find(_RECORD_START, at + 1, end + len(_RECORD_START) - 1)
-            at = inside if inside > 0 and _message_end(buffer, inside) is not None else end
+            inside = buffer.find(MESSAGE_START, at + 1, end + len(MESSAGE_START) - 1)
+            at = inside if inside > 0 and message_end(buffer, inside) is not None else end
             continue
         if at == len(buffer):
             return
-        after = buffer.find(_RECORD_START, at + 1)
+        after = buffer.find(MESSAGE_START, at + 1)
         if after < 0:
-            after = len(buffer) if ended else len(buffer) - len(_RECORD_START) + 1
+            after = len(buffer) if ended else len(buffer) - len(MESSAGE_START) + 1
         if bad_from < 0:
             bad_from = place + at
         bad += buffer[at : min(after, at + fields.MAX_RECORD_BYTES - len(bad))]
         at = after
 
 
-def _message_end(data: bytes, at: int) -> int | None:
+def message_end(data: bytes, at: int) -> int | None:
     """Where the message that begins at `at` ends, going by its own lengths; None when it is no message."""
-    size_at = at + len(_RECORD_START) + fields.KID_BYTES
-    if not data.startswith(_RECORD_START, at) or size_at + 3 > len(data):
+    size_at = at + len(MESSAGE_START) + fields.KID_BYTES
+    if not data.startswith(MESSAGE_START, at) or size_at + 3 > len(data):
         return None
     first = data[size_at]
     if 0x40 <= first < 0x58:

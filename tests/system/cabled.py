@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from holdfire import ed25519_strict
 from holdfire_protocol import fields, frame, line, record
 
-WIDE = ("identity ", "enrolled ", "update board=", "Traceback", "  File")  # for programs, not for people
+# for programs, not for people
+WIDE = ("identity ", "enrolled ", "update board=", "pull ", "clip ", "Traceback", "  File")
 COLLECTOR = Ed25519PrivateKey.generate()
 
 

@@ -6,6 +6,7 @@ COMMANDS = (
     "registry",
     "collect",
     "console",
+    "pull",
     "stations",
     "records",
     "refusals",

@@ -1,0 +1,406 @@
+"""A copy of what a station still holds, over its console's cable: records first, then clips of sound.
+
+The station, the cable and whoever sits between are believed in nothing: a record is kept when its signature holds and
+it is of the enrolled station that answered a fresh challenge. Whatever comes, this ends, or goes on; every wait and
+every repetition has its bound. Frees nothing on the station, and no collector is needed. Where the copy is kept is
+pulled.py's; how it is told, commands/pull.py's.
+"""
+
+import base64
+import binascii
+import itertools
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from holdfire_protocol import fields, frame, line
+
+from . import clips, enrol
+from .console import LOOK_AGAIN_S
+from .errors import (
+    DAMAGED,
+    NOT_CANONICAL,
+    SEQUENCE_REUSE,
+    UNKNOWN_STATION,
+    WRONG_NETWORK,
+    PortError,
+    Refused,
+    RegistryError,
+    Unplugged,
+    UsageError,
+)
+from .output import clean
+from .pulled import ClipFolder, RecordFile, Refusals
+from .registry import Registry, Station
+from .verify import Verified, Verifier
+
+TRIES = 4  # of one question, within the time to wait for an answer
+MISSED_AT_ONCE = 12  # records in a row that are announced and do not come: something else is wrong than the line
+REFUSED_MOST = 200
+CLIP_BYTES = 4096  # a flash sector, which one has to fit
+CLIPS_MOST = 10_000
+CLIPS_MISSED_AT_ONCE = 20
+PIECE_BYTES = 256
+
+_PULL = re.compile(rb"pull first=(\d{1,10}) sent=(none|\d{1,10}(?:,\d{1,10}){0,15}) last=(\d{1,10})")
+_CLIPS = re.compile(rb"clips (?:none|first=(\d{1,10}) last=(\d{1,10}))")
+_CLIP = re.compile(rb"clip (\d{1,10}) (?:none|(\d{1,10}) (\d{1,10}) ([0-9A-Za-z+/]{4,344}={0,2}))")
+_ERROR = re.compile(rb"error: (.{1,200})")
+
+
+@dataclass
+class Progress:
+    """How far it is. `what` is "records" or "clips"; `done` of `total` counts numbers, since some may be gone."""
+
+    what: str = "records"
+    done: int = 0
+    total: int = 0
+
+
+@dataclass
+class Outcome:
+    """What became of it; what the records say is for audit.py to find in the file."""
+
+    file: RecordFile | None = None
+    refusals: Refusals | None = None
+    folder: ClipFolder | None = None
+    station: Station | None = None
+    warning: str = ""  # why the station's key may not be believed
+    before: int = 0  # records in the file when this began
+    taken: int = 0
+    missed: list[int] = field(default_factory=list)  # announced by the station, and did not come whole
+    damaged_lines: int = 0
+    clips_taken: int = 0
+    clips_known: int = 0
+    clips_gone: int = 0  # overwritten meanwhile, or unreadable
+    keeps_clips: bool | None = None  # None: not asked
+
+
+@dataclass
+class Watch:
+    """Who looks on."""
+
+    note: Callable[[str], object]
+    progress: Callable[[Progress], object]
+
+
+class Pull:
+    """`run` once. `path` gives the file for a station. `outcome` is right at any moment, whatever `run` raises."""
+
+    def __init__(
+        self, port: str, registry: Registry, path: Callable[[Station], Path], with_clips: bool, timeout_s: float,
+        watch: Watch,
+    ):  # fmt: skip
+        self.outcome = Outcome()
+        self._port, self._registry, self._path = port, registry, path
+        self._with_clips, self._timeout_s, self._watch = with_clips, timeout_s, watch
+        self._verifier = Verifier(registry)
+        self._goal: int | None = None  # the last number there was when it began; later ones are for the next time
+        self._records_done = False
+
+    def run(self) -> None:
+        """Until everything that was there at the beginning is here. Waits for a port that goes away meanwhile."""
+        console = enrol.Console(self._port, self._timeout_s)
+        while True:
+            try:
+                with console:
+                    try:
+                        self._copy(console)
+                    finally:
+                        self.outcome.damaged_lines += console.damaged
+                return
+            except Unplugged:
+                self._watch.note(f"{self._port} IS GONE (unplugged?); waiting for it to come back, Ctrl-C ends")
+                console = self._wait()
+                self._watch.note(f"{self._port} is back")
+
+    def close(self) -> None:
+        if self.outcome.file is not None:
+            self.outcome.file.close()
+
+    def _wait(self) -> enrol.Console:
+        said = ""
+        while True:
+            time.sleep(LOOK_AGAIN_S)
+            try:
+                return enrol.Console(self._port, self._timeout_s)
+            except PortError as error:
+                # That nothing is there is known already; no permission, or another program, is news.
+                if os.path.exists(self._port) and str(error) != said:
+                    said = str(error)
+                    self._watch.note(said)
+
+    def _copy(self, console: enrol.Console) -> None:
+        self._identify(console)
+        if not self._records_done:
+            self._copy_records(console)
+            self._records_done = True
+        if self._with_clips:
+            self._copy_clips(console)
+
+    def _identify(self, console: enrol.Console) -> None:
+        """Who is on the cable now, by a signature made for this very question."""
+
+        def no_key() -> None:
+            raise RegistryError(f"the station on {self._port} has no key yet, and so no records")
+
+        try:
+            statement, _ = enrol.obtain(console, self._registry, no_key)
+        except PortError as error:
+            if "safe mode" in str(error):
+                by_itself = f"what no receipt covers it sends by itself: holdfire console {self._port} --log FILE"
+                raise PortError(f"{self._port}: the station is in safe mode; {by_itself}") from None
+            raise
+        station = self._registry.stations.get(statement.kid)
+        if station is None:
+            who = f"the station on {self._port} (kid {statement.kid.hex()})"
+            raise RegistryError(f"{who} is not in {self._registry.path}: name the right one with --registry or --dir")
+        outcome = self.outcome
+        if outcome.station is not None:
+            if outcome.station.kid != station.kid:
+                raise UsageError(f"{station.name} is on {self._port} now, no longer {outcome.station.name}")
+            return
+        outcome.station = station
+        try:
+            enrol.check_same(station, statement, self._port)
+        except RegistryError as error:  # its records are evidence all the same; each is judged by its time
+            outcome.warning = str(error)
+        path = self._path(station)
+        outcome.file = RecordFile(path, station, self._verifier)
+        outcome.refusals, outcome.folder = Refusals(path), ClipFolder(path)
+        outcome.before = outcome.file.count
+        if outcome.file.cut_bytes:
+            self._watch.note(f"{path}: {outcome.file.cut_bytes} bytes of a torn record at its end were cut off")
+
+    # Records
+
+    def _copy_records(self, console: enrol.Console) -> None:
+        outcome, file = self.outcome, self.outcome.file
+        assert file is not None
+        first = start = max(file.last_seq, 1)  # the last one again: it must be the same still
+        missed_at_once = 0
+        while self._goal is None or first <= self._goal:
+            sent, last, got = self._ask_records(console, first)
+            if self._goal is None:
+                self._goal = last
+                if last < file.last_seq:
+                    lost = f"its newest record is {last}, the file has record {file.last_seq}: it lost its memory"
+                    raise UsageError(f"{file.path} cannot be gone on with: {lost}; name another file with -o")
+            if not sent:
+                if last > file.last_seq:
+                    outcome.missed.append(last)
+                    self._watch.note(f"from record {first} on the station can read none, although it knows of {last}")
+                break
+            new = [got[seq] for seq in sent if seq in got and seq > file.last_seq]
+            self._tell_broken_links(file.last, new)
+            file.append(new)
+            outcome.taken += len(new)
+            for seq in sent:
+                missed_at_once = 0 if seq in got or file.hash_of(seq) is not None else missed_at_once + 1
+                if missed_at_once:
+                    outcome.missed.append(seq)
+                    self._watch.note(f"record {seq}: announced, and did not come whole in {TRIES} tries")
+                if missed_at_once == MISSED_AT_ONCE:
+                    raise PortError(
+                        f"{self._port}: {MISSED_AT_ONCE} records in a row were announced and did not come; try another"
+                        " cable, then the same command again"
+                    )
+            first = sent[-1] + 1
+            self._watch.progress(Progress("records", min(first, self._goal + 1) - start, self._goal + 1 - start))
+
+    def _ask_records(self, console: enrol.Console, first: int) -> tuple[list[int], int, dict[int, Verified]]:
+        """(numbers that the station says it sends, the last it has, what came of them and holds)."""
+        answers: list[tuple[list[int], int]] = []
+        got: dict[int, Verified] = {}
+
+        def on_text(text: bytes) -> None:
+            answers.extend(self._answer(text, first))
+
+        def on_frame(content: bytes) -> None:
+            new = self._take(content)
+            if new is not None:
+                got[new.seq] = new
+
+        said = self._converse(
+            console, f"pull {first}", on_text, on_frame, lambda: bool(answers) and all(n in got for n in answers[-1][0])
+        )
+        if not answers:
+            raise said or console.no_answer()
+        return *answers[-1], got
+
+    def _answer(self, text: bytes, first: int) -> list[tuple[list[int], int]]:
+        """The answer to `pull FIRST`, if the text is that. Raises PortError for one that makes no sense."""
+        found = _PULL.fullmatch(text)
+        if not found or int(found[1]) != first:
+            return []
+        sent = [] if found[2] == b"none" else [int(part) for part in found[2].split(b",")]
+        last = int(found[3])
+        if sent and any(later <= before for before, later in itertools.pairwise([first - 1, *sent, last + 1])):
+            raise PortError(f"{self._port}: the station contradicts itself ({text.decode()}): try again")
+        return [(sent, last)]
+
+    def _take(self, content: bytes) -> Verified | None:
+        """A record of this station out of a frame, or None; what is refused is kept with its reason."""
+        body = content
+        try:
+            kind, body = frame.decode(content, self._registry.network)
+            if kind != fields.FRAME_RECORD:
+                return None
+            return self._check(body)
+        except frame.FrameError as error:
+            self._refuse(WRONG_NETWORK if error.foreign else DAMAGED, str(error), body)
+        except Refused as error:
+            self._refuse(error.reason, error.text, body)
+        return None
+
+    def _check(self, message: bytes) -> Verified:
+        """Raises Refused."""
+        station, file = self.outcome.station, self.outcome.file
+        assert station is not None and file is not None
+        new = self._verifier.check(message)
+        if new.kid != station.kid:
+            text = f"record {new.seq} of {new.station.name}, which is not the station on the cable"
+            raise Refused(UNKNOWN_STATION, text)
+        known = file.hash_of(new.seq)
+        if known is not None and known != new.hash:
+            text = f"{station.name} signed two different records with number {new.seq}; the other is in {file.path}"
+            raise Refused(SEQUENCE_REUSE, text)
+        return new
+
+    def _refuse(self, reason: str, text: str, data: bytes) -> None:
+        refusals = self.outcome.refusals
+        assert refusals is not None
+        if refusals.add(reason, text, data):
+            self._watch.note(f"REFUSED {reason}: {text}")
+        if refusals.count >= REFUSED_MOST:
+            what = f"{REFUSED_MOST} messages were refused, see {refusals.path}"
+            raise PortError(f"{self._port}: {what}: this is not a working station, or somebody plays with the cable")
+
+    def _tell_broken_links(self, before: Verified | None, new: list[Verified]) -> None:
+        """At once, for who may still look at the station; the whole judgement comes at the end."""
+        for record in new:
+            follows = before is None or before.seq != record.seq - 1 or record.prev == before.hash
+            if not follows and record.restart is None:
+                self._watch.note(f"CHAIN BREAK: record {record.seq} does not follow record {record.seq - 1} as it must")
+            before = record
+
+    # Clips
+
+    def _copy_clips(self, console: enrol.Console) -> None:
+        outcome = self.outcome
+        listed = self._ask(console, "clips", _CLIPS)
+        outcome.keeps_clips = listed[1] is not None
+        if not outcome.keeps_clips:
+            return
+        first, last = int(listed[1]), int(listed[2])
+        if last - first >= CLIPS_MOST:
+            raise PortError(f"{self._port}: clips {first} to {last} are more than any station holds: not believed")
+        missed_at_once = 0
+        for number in range(first, last + 1):
+            gone = not self._copy_clip(console, number)
+            outcome.clips_gone += gone
+            missed_at_once = missed_at_once + 1 if gone else 0
+            if missed_at_once == CLIPS_MISSED_AT_ONCE:
+                raise PortError(f"{self._port}: {missed_at_once} clips in a row are listed and not there: try again")
+            self._watch.progress(Progress("clips", number - first + 1, last - first + 1))
+
+    def _copy_clip(self, console: enrol.Console, number: int) -> bool:
+        """False when the station has it no longer."""
+        outcome, folder = self.outcome, self.outcome.folder
+        assert folder is not None
+        data, total = b"", 0
+        while not total or len(data) < total:
+            found = self._ask(console, f"clips {number} {len(data)}", _CLIP, (number, len(data)))
+            if found[2] is None:
+                return False
+            size, piece = int(found[3]), _decoded(found[4])
+            if not 0 < size <= CLIP_BYTES or total not in (0, size) or len(piece) != min(PIECE_BYTES, size - len(data)):
+                raise PortError(f"{self._port}: clip {number} comes in pieces that do not fit together: try again")
+            total = size
+            data += piece
+            if len(data) == len(piece) and any(
+                len(kept) == total and kept.startswith(piece) for kept in folder.of_number(number)
+            ):
+                outcome.clips_known += 1
+                return True
+        try:
+            clip = clips.read(data)
+            if clip.number != number:
+                raise ValueError(f"number: {clip.number}, asked for {number}")
+        except ValueError as error:
+            self._refuse(NOT_CANONICAL, f"clip {number}: {error}", data)
+            return True
+        folder.keep(clip)
+        outcome.clips_taken += 1
+        return True
+
+    def _ask(
+        self, console: enrol.Console, question: str, answer: "re.Pattern[bytes]", about: tuple[int, int] | None = None
+    ) -> "re.Match[bytes]":
+        """The sealed line that answers; of a clip, the line about that number and offset."""
+        answers: list[re.Match[bytes]] = []
+
+        def on_text(text: bytes) -> None:
+            found = answer.fullmatch(text)
+            if found and (about is None or int(found[1]) == about[0] and int(found[2] or about[1]) == about[1]):
+                answers.append(found)
+
+        said = self._converse(console, question, on_text, lambda _: None, lambda: bool(answers))
+        if not answers:
+            raise said or console.no_answer()
+        return answers[0]
+
+    # Both
+
+    def _converse(
+        self,
+        console: enrol.Console,
+        question: str,
+        on_text: Callable[[bytes], object],
+        on_frame: Callable[[bytes], object],
+        enough: Callable[[], bool],
+    ) -> PortError | None:
+        """Ask, at most TRIES times, until there is enough. Gives what the station said against it, if it did.
+
+        `on_text` gets lines whose CRC-32 holds, without it.
+        """
+        said: PortError | None = None
+        for _ in range(TRIES):
+            console.send(question)
+            end = time.monotonic() + self._timeout_s / TRIES
+            while time.monotonic() < end:
+                for kind, content in console.items():
+                    if kind == line.FRAME:
+                        on_frame(content)
+                    elif kind == line.TEXT:
+                        refused = _ERROR.fullmatch(content)
+                        if refused:  # perhaps of a question that the line damaged
+                            said, end = self._refusal(refused[1], question), 0.0
+                        else:
+                            on_text(_unsealed(content))
+                if enough():
+                    return said
+        return said
+
+    def _refusal(self, text: bytes, question: str) -> PortError:
+        said = clean(text.decode("ascii", "replace"))
+        if said.startswith(f"{question.split()[0]}: no such command"):
+            old = "its programs are older than `holdfire pull`"
+            return PortError(f"{self._port}: {old}: first holdfire update {self._port}")
+        return PortError(f"{self._port}: the station says: {said}")
+
+
+def _unsealed(content: bytes) -> bytes:
+    """A line without its CRC-32, or b"" where that does not match."""
+    text, _, seal = content.rpartition(b" ")
+    return text if seal == b"%08x" % binascii.crc32(text) else b""
+
+
+def _decoded(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return b""
