@@ -10,6 +10,8 @@ import sys
 
 from holdfire_protocol import line
 
+from .streams import readable
+
 COMMAND_BYTES = 257  # `update offer` for the longest name of a board; `enrol` is 165
 ERROR_CHARACTERS = 60
 
@@ -41,12 +43,14 @@ class Console:
     async def run(self) -> None:
         """Read commands and frames until cancelled."""
         source = sys.stdin.buffer
-        reader = asyncio.StreamReader(source)
         poll = select.poll()
         poll.register(source, select.POLLIN)
         while True:
             # On the chip read(n) waits for n bytes, so one is read for each time the port says it has one.
-            byte = await reader.read(1)
+            await readable(source)
+            byte = source.read(1)
+            if byte is None:
+                continue
             if not byte:
                 await asyncio.sleep_ms(1000)  # the cable was pulled
                 continue

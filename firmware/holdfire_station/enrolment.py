@@ -8,7 +8,7 @@ import os
 from holdfire_protocol import cbor
 from holdfire_protocol.fields import NETWORK_BYTES
 
-from .crypto import make_seed
+from .crypto.seed import make_seed
 from .recorder import Identity
 
 

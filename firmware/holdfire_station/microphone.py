@@ -9,6 +9,8 @@ import asyncio
 
 from machine import I2S, Pin
 
+from .streams import readable
+
 BLOCK_SAMPLES = 256  # 16 ms at 16 kHz, and one buffer of the DMA
 SLOT_BYTES = 4  # 24-bit samples, left-justified in 32-bit slots
 RING_FRAME_BYTES = 8  # the driver's ring holds left and right slots, whichever is wanted
@@ -45,11 +47,11 @@ class Microphone:
 
     async def run(self) -> None:
         """Read and analyse until cancelled."""
-        reader = asyncio.StreamReader(self._i2s)
         while True:
             filled = 0
             while filled < len(self.newest):
-                filled += await reader.readinto(self.newest[filled:]) or 0
+                await readable(self._i2s)
+                filled += self._i2s.readinto(self.newest[filled:]) or 0
             self._samples += BLOCK_SAMPLES
             self._note_arrival(self._monotonic.us())
             waiting = self._detector.feed(self.newest, BLOCK_SAMPLES)

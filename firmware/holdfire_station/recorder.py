@@ -17,6 +17,7 @@ _SIGNATURE = fields.SIGNATURE_BYTES
 _SPARING_FROM_PERMILLE = 250
 _SPARING_FACTOR = 6
 _THINNING = "holdfire_station.thinning"
+TURN_MS = 5  # between looks whether another record is still being made
 
 
 class Identity:
@@ -42,7 +43,7 @@ class Recorder:
         self._boot = boot
         self._monotonic = monotonic
         self._clock = clock
-        self._lock = asyncio.Lock()
+        self._busy = False
         # Payload and signature are kept; the rest of a message is the same in all of this station's, and 21 bytes of
         # each: a tenth of the journal.
         journal.whole = lambda kept: cose.join(identity.kid, kept[:-_SIGNATURE], kept[-_SIGNATURE:])
@@ -80,7 +81,8 @@ class Recorder:
 
         Raises journal.JournalFull when there is no room; that costs no number.
         """
-        async with self._lock:
+        await self._take_turn()
+        try:
             now_us = self._monotonic.us()
             named = {}
             if observations:
@@ -88,13 +90,16 @@ class Recorder:
             if status:
                 named["status"] = status
             return await self._make(named, now_us, alert, False)
+        finally:
+            self._busy = False
 
     async def make_room(self):
         """While the journal is tight, from an idle task: give up the oldest routine records, and say so first.
 
         Returns the number of the record that says it, or None when nothing was to be done.
         """
-        async with self._lock:
+        await self._take_turn()
+        try:
             journal = self._journal
             runs = overlay.with_module(_THINNING, "plan", journal) if journal.tight else None
             if runs is None:
@@ -102,6 +107,13 @@ class Recorder:
             seq = await self._make({"thinned": runs}, self._monotonic.us(), True, True)
             overlay.with_module(_THINNING, "thin", journal, runs)
             return seq
+        finally:
+            self._busy = False
+
+    async def _take_turn(self) -> None:
+        while self._busy:
+            await asyncio.sleep_ms(TURN_MS)
+        self._busy = True
 
     async def _make(self, named: dict, now_us: int, alert: bool, last_resort: bool) -> int:
         named["boot"] = self._boot

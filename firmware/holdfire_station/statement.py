@@ -13,7 +13,7 @@ def lines(station, challenge: bytes) -> list:
     """The console's answer: the signed enrolment in hex, or that it must wait its turn."""
     if station.recorder is None:
         return [station.identity_fault or "enrolment none"]
-    if crypto.at_work.locked():
+    if crypto.busy():
         return ["busy signing: ask again"]  # its buffers are taken, and 8 KB for others may not be free
     who = station.identity
     payload = enrolment.encode({

@@ -17,16 +17,21 @@ def update(station, words) -> list:
     if station.recorder is None:
         raise ValueError("not enrolled: whom to believe is not known; `holdfire provision` first")
     if not words:
-        return overlay.alone("holdfire_station.update_offer", "state", _authority())
-    if len(words) != 2 or words[0] not in ("trust", "offer"):
+        return overlay.alone("holdfire_station.update_offer", "state", _authority(), station.identity.collector_kid)
+    if len(words) != 2 or words[0] not in ("trust", "offer", "handover"):
         raise ValueError("`holdfire update` on the laptop sends what follows this word")
-    if crypto.at_work.locked():
+    if crypto.busy():
         return ["busy signing: ask again"]  # its buffers are taken, and 8 KB for others may not be free
     if words[0] == "trust":
         return _trust(bytes.fromhex(words[1]))
     public = _authority()
     if not public:
         raise ValueError("no authority is known: `holdfire update` sends its key")
+    if words[0] == "handover":
+        signed, signature, named = overlay.alone("holdfire_station.handover", "read", station, words[1], public)
+        if signed:
+            crypto.verify(public, signed, signature)
+        return overlay.alone("holdfire_station.handover", "take", station, named)
     signed, signature, named = overlay.alone(
         "holdfire_station.update_offer", "read", words[1], public, station.identity.network)
     crypto.verify(public, signed, signature)  # nothing of `named` is believed before

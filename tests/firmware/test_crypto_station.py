@@ -95,7 +95,7 @@ print(steps)
 def test_a_seed_needs_both_sources_and_depends_on_each_byte_of_both():
     script = """
 from binascii import hexlify
-from holdfire_station.crypto import make_seed
+from holdfire_station.crypto.seed import make_seed
 chip, host = bytes(32), bytes(range(40))
 pairs = [(chip, host), (chip + b"\\0", host[1:]), (host, chip), (chip, host + b"\\0")]
 for i in range(32):

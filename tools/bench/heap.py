@@ -19,7 +19,7 @@ REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 CHIP_BYTES = 160 << 10
 ROOMY_BYTES = 400 << 10
 MODULES = (
-    "asyncio.stream holdfire_protocol.fields holdfire_protocol.cbor holdfire_protocol.schema holdfire_protocol.cose "
+    "asyncio holdfire_protocol.fields holdfire_protocol.cbor holdfire_protocol.schema holdfire_protocol.cose "
     "holdfire_protocol.record holdfire_protocol.frame holdfire_protocol.line holdfire_station.sensing.acoustic "
     "holdfire_station.crypto holdfire_station.journal holdfire_station.counters holdfire_station.clock "
     "holdfire_station.nmea holdfire_station.outbox holdfire_station.recorder holdfire_station.beacon "

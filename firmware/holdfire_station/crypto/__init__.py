@@ -3,9 +3,8 @@
 from .ed25519 import InvalidKey as InvalidKey
 from .ed25519 import InvalidSignature as InvalidSignature
 from .ed25519 import PrivateKey as PrivateKey
-from .ed25519 import at_work as at_work
+from .ed25519 import busy as busy
 from .ed25519 import check_public_key as check_public_key
-from .ed25519 import make_seed as make_seed
 from .ed25519 import verify as verify
 from .ed25519 import verify_async as verify_async
 from .sha512 import sha512 as sha512

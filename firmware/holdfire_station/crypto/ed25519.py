@@ -1,4 +1,4 @@
-"""Ed25519 keys and signatures (RFC 8032) as the station uses them: PrivateKey, verify, check_public_key, make_seed.
+"""Ed25519 keys and signatures (RFC 8032) as the station uses them: PrivateKey, verify, check_public_key.
 
 Which signatures are valid is the project's rule, the same on the host (holdfire.ed25519_strict): s < L, canonical A
 and R, neither of small order, and s * B = R + k * A without the cofactor.
@@ -7,15 +7,13 @@ and R, neither of small order, and s * B = R + k * A without the cofactor.
 import asyncio
 import sys
 
-from .sha512 import Sha512, sha512
+from .sha512 import sha512
 from .signing import Signing
 
-_SEED_DOMAIN = b"holdfire-key-seed-v1\x00"
-# Buffers that nobody is using, 8 KB a set. Whoever takes a set puts it back; whoever finds none makes another, so that
-# two tasks never share one. The first is made here, while the heap is in one piece: its largest is 5.5 KB. Who holds
-# `at_work` leaves one set to all others' synchronous calls, and none is ever made but that first.
+_TURN_MS = 5  # between looks whether the buffers are free
+# The buffers while nobody is using them: 9 KB, made here, while the heap is in one piece, for the largest is 5.5 KB.
+# Asynchronous calls wait for them. A synchronous one that comes meanwhile makes others for itself: see `busy`.
 _idle = [Signing()]
-at_work = asyncio.Lock()
 
 
 class InvalidSignature(ValueError):
@@ -26,28 +24,9 @@ class InvalidKey(InvalidSignature):
     """Bytes that cannot be a public key under the project's rule, so that no signature holds against them."""
 
 
-def _take():
-    return _idle.pop() if _idle else Signing()
-
-
-def make_seed(chip_random: bytes, host_entropy: bytes) -> bytes:
-    """The 32-byte seed of a new key, from at least 32 bytes of each of two sources.
-
-    The ESP32's generator is only guaranteed to be random while its radio or the boot loader's entropy source is on
-    (ESP-IDF, "Random Number Generation"), and a station that signs may have neither; the host cannot be trusted alone,
-    since it would then know every key. Hashed together, one good source is enough. Lengths are hashed too, so no two
-    pairs give the same input.
-    """
-    if len(chip_random) < 32 or len(host_entropy) < 32:
-        raise ValueError("key entropy is short: give at least 32 bytes from the chip and 32 from the host")
-    mixed = Sha512()
-    mixed.update(_SEED_DOMAIN)
-    for source in (chip_random, host_entropy):
-        mixed.update(len(source).to_bytes(4, "big"))
-        mixed.update(source)
-    digest = bytearray(64)
-    mixed.finish_into(digest)
-    return bytes(digest[:32])
+def busy() -> bool:
+    """Whether the buffers are in use: then a synchronous call takes 9 KB more."""
+    return not _idle
 
 
 class PrivateKey:
@@ -70,20 +49,18 @@ class PrivateKey:
         secret[31] = (secret[31] & 0x7F) | 0x40
         work = _take()
         work.public_key_into(secret)
-        _idle.append(work)
+        _give(work)
         return cls(secret)
 
     def sign_into(self, message, signature: bytearray) -> None:
-        """Write the 64 bytes of the signature into `signature`. Allocates nothing, unless sign_async() is at work in
-        another task.
-        """
+        """Write the 64 bytes of the signature into `signature`. Allocates nothing, unless others are `busy`."""
         if len(signature) != 64:
             raise ValueError("signature buffer must be 64 bytes")
         work = _take()
         work.begin(self._secret, message, signature)
         while work.step():
             pass
-        _idle.append(work)
+        _give(work)
 
     def sign(self, message: bytes) -> bytes:
         signature = bytearray(64)
@@ -95,14 +72,13 @@ class PrivateKey:
         `message` unchanged.
         """
         signature = bytearray(64)
-        async with at_work:
-            work = _take()
-            try:
-                work.begin(self._secret, message, signature)
-                while work.step():
-                    await asyncio.sleep(0)
-            finally:  # a cancelled task must not take the buffers with it
-                _idle.append(work)
+        work = await _take_in_turn()
+        try:
+            work.begin(self._secret, message, signature)
+            while work.step():
+                await asyncio.sleep(0)
+        finally:  # a cancelled task must not take the buffers with it
+            _give(work)
         return bytes(signature)
 
 
@@ -115,18 +91,17 @@ def verify(public: bytes, message: bytes, signature: bytes) -> None:
         for _ in _verifier(work).steps(public, message, signature):
             pass
     finally:
-        _idle.append(work)
+        _give(work)
 
 
 async def verify_async(public: bytes, message: bytes, signature: bytes) -> None:
     """Like verify(), giving way after each stretch."""
-    async with at_work:
-        work = _take()
-        try:
-            for _ in _verifier(work).steps(public, message, signature):
-                await asyncio.sleep(0)
-        finally:
-            _idle.append(work)
+    work = await _take_in_turn()
+    try:
+        for _ in _verifier(work).steps(public, message, signature):
+            await asyncio.sleep(0)
+    finally:
+        _give(work)
 
 
 def check_public_key(public: bytes) -> None:
@@ -135,7 +110,7 @@ def check_public_key(public: bytes) -> None:
     try:
         _verifier(work).decompress_negative(public)
     finally:
-        _idle.append(work)
+        _give(work)
 
 
 def _verifier(work):
@@ -146,3 +121,18 @@ def _verifier(work):
     del sys.modules[verifying.__name__]
     delattr(sys.modules[package], name)
     return verifying.Verifier(work)
+
+
+def _take():
+    return _idle.pop() if _idle else Signing()
+
+
+async def _take_in_turn():
+    while not _idle:
+        await asyncio.sleep_ms(_TURN_MS)
+    return _idle.pop()
+
+
+def _give(work) -> None:
+    if not _idle:  # one set is kept
+        _idle.append(work)
