@@ -25,7 +25,7 @@ def pull(station, words) -> list:
     journal = station.journal
     held = []
     for lane in LANES:
-        held += _held(journal, lane, first)
+        held += _held(journal, lane, first, RECORDS)
     held = sorted(held)[:RECORDS]
     for seq in held:
         station.uplink.made(seq)
@@ -41,7 +41,7 @@ def clips(station, words) -> list:
         return [_sealed("clips none")]
     ring = station.clips.ring
     if not words:
-        held = _held(ring, ALERT, 1)
+        held = _held(ring, ALERT, 1, 1)
         return [_sealed("clips first=%d last=%d" % (held[0], ring.last_seq) if held else "clips none")]
     number, offset = _number(words[0]), _number(words[1])
     sector = ring._before(ALERT, number)
@@ -56,8 +56,8 @@ def clips(station, words) -> list:
     return [_sealed("clip %d %d %d %s" % (number, offset, total, binascii.b2a_base64(piece)[:-1].decode()))]
 
 
-def _held(journal, lane, first) -> list:
-    """A few of the lane's numbers from `first` on, what is receipted and not yet overwritten among them."""
+def _held(journal, lane, first: int, limit: int) -> list:
+    """The lane's first numbers from `first` on whose entries are whole, receipted and not yet overwritten ones too."""
     found = []
     sector = journal._before(lane, first)
     if sector < 0:
@@ -66,9 +66,10 @@ def _held(journal, lane, first) -> list:
         at = journal._next(sector, HEADER, first - 1, journal.last_seq)
         while at:
             seq = journal._entry_seq()
-            found.append(seq)
-            if len(found) == RECORDS:
-                return found
+            if journal._record(sector, at) is not None:
+                found.append(seq)
+                if len(found) == limit:
+                    return found
             at = journal._next(sector, at + journal._entry_size(), seq, journal.last_seq)
         sector = journal._after(lane, journal._first[sector])
     return found

@@ -80,7 +80,10 @@ class Console:
                 if refused:
                     said = clean(refused[1].decode("ascii", "replace"))
                     raise PortError(f"{self.port}: the station says: {said}")
-        raise self.no_answer()
+        what = "what it sends is no Holdfire station's" if self._heard else "nothing at all came back"
+        raise PortError(
+            f"{self.port}: no answer in {self._timeout_s:.0f} s, {what}: check cable, power and port, then try again"
+        )
 
     def send(self, question: str) -> None:
         """Type a line. Raises PortError, Unplugged where the port is gone."""
@@ -104,13 +107,6 @@ class Console:
     def damaged(self) -> int:
         """Lines that were damaged or too long."""
         return self._reader.bad
-
-    def no_answer(self) -> PortError:
-        """The error to raise when none came in time."""
-        what = "what it sends is no Holdfire station's" if self._heard else "nothing at all came back"
-        return PortError(
-            f"{self.port}: no answer in {self._timeout_s:.0f} s, {what}: check cable, power and port, then try again"
-        )
 
     def _unplugged(self, error: Exception) -> Unplugged:
         return Unplugged(f"{self.port}: the station went away ({error}); plug it in and try again")

@@ -37,7 +37,8 @@ from .pulled import ClipFolder, RecordFile, Refusals
 from .registry import Registry, Station
 from .verify import Verified, Verifier
 
-TRIES = 4  # of one question, within the time to wait for an answer
+TRIES = 4  # of one question
+ANSWER_S = 20.0  # for all of them; six records take half a second of a 115200 baud cable
 MISSED_AT_ONCE = 12  # records in a row that are announced and do not come: something else is wrong than the line
 REFUSED_MOST = 200
 CLIP_BYTES = 4096  # a flash sector, which one has to fit
@@ -48,6 +49,7 @@ PIECE_BYTES = 256
 _PULL = re.compile(rb"pull first=(\d{1,10}) sent=(none|\d{1,10}(?:,\d{1,10}){0,15}) last=(\d{1,10})")
 _CLIPS = re.compile(rb"clips (?:none|first=(\d{1,10}) last=(\d{1,10}))")
 _CLIP = re.compile(rb"clip (\d{1,10}) (?:none|(\d{1,10}) (\d{1,10}) ([0-9A-Za-z+/]{4,344}={0,2}))")
+_MACHINE = (b"pull ", b"clip ", b"clips ")
 _ERROR = re.compile(rb"error: (.{1,200})")
 
 
@@ -95,7 +97,7 @@ class Pull:
         watch: Watch,
     ):  # fmt: skip
         self.outcome = Outcome()
-        self._port, self._registry, self._path = port, registry, path
+        self.port, self._registry, self._path = port, registry, path
         self._with_clips, self._timeout_s, self._watch = with_clips, timeout_s, watch
         self._verifier = Verifier(registry)
         self._goal: int | None = None  # the last number there was when it began; later ones are for the next time
@@ -103,7 +105,7 @@ class Pull:
 
     def run(self) -> None:
         """Until everything that was there at the beginning is here. Waits for a port that goes away meanwhile."""
-        console = enrol.Console(self._port, self._timeout_s)
+        console = enrol.Console(self.port, self._timeout_s)
         while True:
             try:
                 with console:
@@ -113,9 +115,9 @@ class Pull:
                         self.outcome.damaged_lines += console.damaged
                 return
             except Unplugged:
-                self._watch.note(f"{self._port} IS GONE (unplugged?); waiting for it to come back, Ctrl-C ends")
+                self._watch.note(f"{self.port} IS GONE (unplugged?); waiting for it to come back, Ctrl-C ends")
                 console = self._wait()
-                self._watch.note(f"{self._port} is back")
+                self._watch.note(f"{self.port} is back")
 
     def close(self) -> None:
         if self.outcome.file is not None:
@@ -126,10 +128,10 @@ class Pull:
         while True:
             time.sleep(LOOK_AGAIN_S)
             try:
-                return enrol.Console(self._port, self._timeout_s)
+                return enrol.Console(self.port, self._timeout_s)
             except PortError as error:
                 # That nothing is there is known already; no permission, or another program, is news.
-                if os.path.exists(self._port) and str(error) != said:
+                if os.path.exists(self.port) and str(error) != said:
                     said = str(error)
                     self._watch.note(said)
 
@@ -145,27 +147,27 @@ class Pull:
         """Who is on the cable now, by a signature made for this very question."""
 
         def no_key() -> None:
-            raise RegistryError(f"the station on {self._port} has no key yet, and so no records")
+            raise RegistryError(f"the station on {self.port} has no key yet, and so no records")
 
         try:
             statement, _ = enrol.obtain(console, self._registry, no_key)
         except PortError as error:
             if "safe mode" in str(error):
-                by_itself = f"what no receipt covers it sends by itself: holdfire console {self._port} --log FILE"
-                raise PortError(f"{self._port}: the station is in safe mode; {by_itself}") from None
+                by_itself = f"what no receipt covers it sends by itself: holdfire console {self.port} --log FILE"
+                raise PortError(f"{self.port}: the station is in safe mode; {by_itself}") from None
             raise
         station = self._registry.stations.get(statement.kid)
         if station is None:
-            who = f"the station on {self._port} (kid {statement.kid.hex()})"
+            who = f"the station on {self.port} (kid {statement.kid.hex()})"
             raise RegistryError(f"{who} is not in {self._registry.path}: name the right one with --registry or --dir")
         outcome = self.outcome
         if outcome.station is not None:
             if outcome.station.kid != station.kid:
-                raise UsageError(f"{station.name} is on {self._port} now, no longer {outcome.station.name}")
+                raise UsageError(f"{station.name} is on {self.port} now, no longer {outcome.station.name}")
             return
         outcome.station = station
         try:
-            enrol.check_same(station, statement, self._port)
+            enrol.check_same(station, statement, self.port)
         except RegistryError as error:  # its records are evidence all the same; each is judged by its time
             outcome.warning = str(error)
         path = self._path(station)
@@ -205,7 +207,7 @@ class Pull:
                     self._watch.note(f"record {seq}: announced, and did not come whole in {TRIES} tries")
                 if missed_at_once == MISSED_AT_ONCE:
                     raise PortError(
-                        f"{self._port}: {MISSED_AT_ONCE} records in a row were announced and did not come; try another"
+                        f"{self.port}: {MISSED_AT_ONCE} records in a row were announced and did not come; try another"
                         " cable, then the same command again"
                     )
             first = sent[-1] + 1
@@ -213,36 +215,13 @@ class Pull:
 
     def _ask_records(self, console: enrol.Console, first: int) -> tuple[list[int], int, dict[int, Verified]]:
         """(numbers that the station says it sends, the last it has, what came of them and holds)."""
-        answers: list[tuple[list[int], int]] = []
-        got: dict[int, Verified] = {}
+        asked = _Records(self, first)
+        said = self._converse(console, f"pull {first}", asked)
+        if asked.answer is None:
+            raise said or self._silent()
+        return *asked.answer, asked.got
 
-        def on_text(text: bytes) -> None:
-            answers.extend(self._answer(text, first))
-
-        def on_frame(content: bytes) -> None:
-            new = self._take(content)
-            if new is not None:
-                got[new.seq] = new
-
-        said = self._converse(
-            console, f"pull {first}", on_text, on_frame, lambda: bool(answers) and all(n in got for n in answers[-1][0])
-        )
-        if not answers:
-            raise said or console.no_answer()
-        return *answers[-1], got
-
-    def _answer(self, text: bytes, first: int) -> list[tuple[list[int], int]]:
-        """The answer to `pull FIRST`, if the text is that. Raises PortError for one that makes no sense."""
-        found = _PULL.fullmatch(text)
-        if not found or int(found[1]) != first:
-            return []
-        sent = [] if found[2] == b"none" else [int(part) for part in found[2].split(b",")]
-        last = int(found[3])
-        if sent and any(later <= before for before, later in itertools.pairwise([first - 1, *sent, last + 1])):
-            raise PortError(f"{self._port}: the station contradicts itself ({text.decode()}): try again")
-        return [(sent, last)]
-
-    def _take(self, content: bytes) -> Verified | None:
+    def take(self, content: bytes) -> Verified | None:
         """A record of this station out of a frame, or None; what is refused is kept with its reason."""
         body = content
         try:
@@ -277,7 +256,7 @@ class Pull:
             self._watch.note(f"REFUSED {reason}: {text}")
         if refusals.count >= REFUSED_MOST:
             what = f"{REFUSED_MOST} messages were refused, see {refusals.path}"
-            raise PortError(f"{self._port}: {what}: this is not a working station, or somebody plays with the cable")
+            raise PortError(f"{self.port}: {what}: this is not a working station, or somebody plays with the cable")
 
     def _tell_broken_links(self, before: Verified | None, new: list[Verified]) -> None:
         """At once, for who may still look at the station; the whole judgement comes at the end."""
@@ -297,14 +276,14 @@ class Pull:
             return
         first, last = int(listed[1]), int(listed[2])
         if last - first >= CLIPS_MOST:
-            raise PortError(f"{self._port}: clips {first} to {last} are more than any station holds: not believed")
+            raise PortError(f"{self.port}: clips {first} to {last} are more than any station holds: not believed")
         missed_at_once = 0
         for number in range(first, last + 1):
             gone = not self._copy_clip(console, number)
             outcome.clips_gone += gone
             missed_at_once = missed_at_once + 1 if gone else 0
             if missed_at_once == CLIPS_MISSED_AT_ONCE:
-                raise PortError(f"{self._port}: {missed_at_once} clips in a row are listed and not there: try again")
+                raise PortError(f"{self.port}: {missed_at_once} clips in a row are listed and not there: try again")
             self._watch.progress(Progress("clips", number - first + 1, last - first + 1))
 
     def _copy_clip(self, console: enrol.Console, number: int) -> bool:
@@ -318,7 +297,7 @@ class Pull:
                 return False
             size, piece = int(found[3]), _decoded(found[4])
             if not 0 < size <= CLIP_BYTES or total not in (0, size) or len(piece) != min(PIECE_BYTES, size - len(data)):
-                raise PortError(f"{self._port}: clip {number} comes in pieces that do not fit together: try again")
+                raise PortError(f"{self.port}: clip {number} comes in pieces that do not fit together: try again")
             total = size
             data += piece
             if len(data) == len(piece) and any(
@@ -341,62 +320,138 @@ class Pull:
         self, console: enrol.Console, question: str, answer: "re.Pattern[bytes]", about: tuple[int, int] | None = None
     ) -> "re.Match[bytes]":
         """The sealed line that answers; of a clip, the line about that number and offset."""
-        answers: list[re.Match[bytes]] = []
-
-        def on_text(text: bytes) -> None:
-            found = answer.fullmatch(text)
-            if found and (about is None or int(found[1]) == about[0] and int(found[2] or about[1]) == about[1]):
-                answers.append(found)
-
-        said = self._converse(console, question, on_text, lambda _: None, lambda: bool(answers))
-        if not answers:
-            raise said or console.no_answer()
-        return answers[0]
+        asked = _Line(answer, about)
+        said = self._converse(console, question, asked)
+        if asked.found is None:
+            raise said or self._silent()
+        return asked.found
 
     # Both
 
-    def _converse(
-        self,
-        console: enrol.Console,
-        question: str,
-        on_text: Callable[[bytes], object],
-        on_frame: Callable[[bytes], object],
-        enough: Callable[[], bool],
-    ) -> PortError | None:
-        """Ask, at most TRIES times, until there is enough. Gives what the station said against it, if it did.
-
-        `on_text` gets lines whose CRC-32 holds, without it.
-        """
+    def _converse(self, console: enrol.Console, question: str, asked: "_Asked") -> PortError | None:
+        """Ask, at most TRIES times, until there is enough. Gives what the station said against it, if it did."""
         said: PortError | None = None
         for _ in range(TRIES):
+            asked.again()
             console.send(question)
-            end = time.monotonic() + self._timeout_s / TRIES
-            while time.monotonic() < end:
+            end = time.monotonic() + ANSWER_S / TRIES
+            while time.monotonic() < end and not asked.in_vain():
                 for kind, content in console.items():
+                    refused = _ERROR.fullmatch(content) if kind == line.TEXT else None
                     if kind == line.FRAME:
-                        on_frame(content)
-                    elif kind == line.TEXT:
-                        refused = _ERROR.fullmatch(content)
-                        if refused:  # perhaps of a question that the line damaged
-                            said, end = self._refusal(refused[1], question), 0.0
+                        asked.on_frame(content)
+                    elif kind == line.BAD:
+                        asked.on_bad_frame()
+                    elif refused:  # perhaps of a question that the line damaged
+                        said, end = self._refusal(refused[1], question), 0.0
+                    elif content.startswith(_MACHINE):
+                        text = _unsealed(content)
+                        if text is None:
+                            asked.damaged = True
                         else:
-                            on_text(_unsealed(content))
-                if enough():
+                            asked.on_text(text)
+                if asked.enough():
                     return said
         return said
+
+    def _silent(self) -> PortError:
+        return PortError(f"{self.port}: the station no longer answers: look at cable and power, or press its reset")
 
     def _refusal(self, text: bytes, question: str) -> PortError:
         said = clean(text.decode("ascii", "replace"))
         if said.startswith(f"{question.split()[0]}: no such command"):
             old = "its programs are older than `holdfire pull`"
-            return PortError(f"{self._port}: {old}: first holdfire update {self._port}")
-        return PortError(f"{self._port}: the station says: {said}")
+            return PortError(f"{self.port}: {old}: first holdfire update {self.port}")
+        return PortError(f"{self.port}: the station says: {said}")
 
 
-def _unsealed(content: bytes) -> bytes:
-    """A line without its CRC-32, or b"" where that does not match."""
+class _Asked:
+    """What a question waits for. `on_text` gets lines whose CRC-32 holds, without it."""
+
+    damaged = False  # an answer came, and was damaged on the line
+
+    def again(self) -> None:
+        self.damaged = False
+
+    def on_text(self, text: bytes) -> None:
+        raise NotImplementedError
+
+    def on_frame(self, content: bytes) -> None:
+        pass
+
+    def on_bad_frame(self) -> None:
+        pass
+
+    def enough(self) -> bool:
+        raise NotImplementedError
+
+    def in_vain(self) -> bool:
+        """Whether it is better to ask again at once than to wait."""
+        return self.damaged
+
+
+class _Records(_Asked):
+    """The line that says which records are sent, and these."""
+
+    def __init__(self, pull: Pull, first: int):
+        self.answer: tuple[list[int], int] | None = None
+        self.got: dict[int, Verified] = {}
+        self._pull, self._first = pull, first
+        self._came = 0  # frames, whole or not, since the answer
+        self._answered = False
+
+    def again(self) -> None:
+        super().again()
+        self._came, self._answered = 0, False
+
+    def on_text(self, text: bytes) -> None:
+        found = _PULL.fullmatch(text)
+        if not found or int(found[1]) != self._first:
+            return
+        sent = [] if found[2] == b"none" else [int(part) for part in found[2].split(b",")]
+        last = int(found[3])
+        if sent and any(later <= before for before, later in itertools.pairwise([self._first - 1, *sent, last + 1])):
+            raise PortError(f"{self._pull.port}: the station contradicts itself ({text.decode()}): try again")
+        self.answer, self._answered, self._came = (sent, last), True, 0
+
+    def on_frame(self, content: bytes) -> None:
+        self._came += 1
+        new = self._pull.take(content)
+        if new is not None:
+            self.got[new.seq] = new
+
+    def on_bad_frame(self) -> None:
+        self._came += 1
+
+    def enough(self) -> bool:
+        return self.answer is not None and all(seq in self.got for seq in self.answer[0])
+
+    def in_vain(self) -> bool:
+        all_came = self._answered and self.answer is not None and self._came >= len(self.answer[0])
+        return all_came or super().in_vain()
+
+
+class _Line(_Asked):
+    """The one line that answers; of a clip, the one about that number and offset."""
+
+    def __init__(self, pattern: "re.Pattern[bytes]", about: tuple[int, int] | None):
+        self.found: re.Match[bytes] | None = None
+        self._pattern, self._about = pattern, about
+
+    def on_text(self, text: bytes) -> None:
+        found = self._pattern.fullmatch(text)
+        about = self._about
+        if found and (about is None or int(found[1]) == about[0] and int(found[2] or about[1]) == about[1]):
+            self.found = found
+
+    def enough(self) -> bool:
+        return self.found is not None
+
+
+def _unsealed(content: bytes) -> bytes | None:
+    """A line without its CRC-32, or None where that does not match."""
     text, _, seal = content.rpartition(b" ")
-    return text if seal == b"%08x" % binascii.crc32(text) else b""
+    return text if seal == b"%08x" % binascii.crc32(text) else None
 
 
 def _decoded(text: bytes) -> bytes:

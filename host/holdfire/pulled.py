@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -111,8 +112,9 @@ class RecordFile:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UsageError(f"{self.path} is being written by another program (holdfire pull?): {other}") from None
-        if os.fstat(self._fd).st_size > MAX_BYTES:
-            raise UsageError(f"{self.path} is larger than any station's memory: {other}")
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+            raise UsageError(f"{self.path} is no file, or larger than any station's memory: {other}")
         with open(self.path, "rb") as file:
             data = file.read()
         at = 0
