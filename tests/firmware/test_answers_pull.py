@@ -1,4 +1,4 @@
-"""What the console answers to `holdfire pull`: all that the journal holds whole, in bounded steps; a real journal below."""
+"""What the console answers to `holdfire pull`: all that the journal holds whole, bit by bit; a real journal below."""
 
 import pytest
 
