@@ -1,17 +1,22 @@
-"""What is remembered of starts that failed: how many in a row, and why the last one. In memory only while it is used.
+"""What is remembered of runs that failed: how many in a row, and why the last one. In memory only while it is used.
 
 Kept in the chip's NVS, which survives every reset and power cut, and is written only after a failure: a station that
-runs well never touches it. A start is counted when it follows a reset that was not a power-on (the watchdog, a fault in
-C code, our own reset after an exception), or when an exception was noted. A mere power cut is no failure and begins
-anew: a cable that is plugged and unplugged must not end in a station that does not listen. A brown-out counts, for the
-chip reports it as a watchdog's reset.
+runs well never touches it. A failure is counted at the start that follows a reset which was not a power-on (the
+watchdog, a fault in C code, our own reset after an exception), or an exception that was noted. The count is dropped
+after a run of an hour (trial.py), the longest that may pass between two status records unless somebody sets more: who
+crashes sooner may never have signed what it heard, however often it starts. So a station that crashes every few minutes
+ends in safe mode, too, and one that crashes twice a week does not. A failure costs four writes at most.
+
+A mere power cut is no failure and begins anew: a cable that is plugged and unplugged must not end in a station that
+does not listen. MicroPython has no cause of its own for a brown-out; where its release gives it as the watchdog's it
+counts (three within an hour each, and the station rests for one), where it gives it as power-on it does not.
 """
 
 import machine
 from esp32 import NVS
 from slots import TRIAL
 
-LIMIT = 3  # starts that failed in a row: the next is one in safe mode
+LIMIT = 3  # runs that failed in a row: the next is one in safe mode
 WHY_BYTES = 64
 _SPACE = "hf-station"
 _COUNT = "crashes"
@@ -19,7 +24,7 @@ _WHY = "why"
 
 
 def starting():
-    """(starts in a row that failed until now, why the last one did or None). Call once a boot.
+    """(runs in a row that failed until now, why the last one did or None). Call once a boot.
 
     Where nothing can be remembered every start is the first.
     """
@@ -52,8 +57,17 @@ def note(error) -> None:
     nvs.commit()
 
 
+def told() -> int:
+    """Why the last run failed is in a record by now: a power cut from here on is a mere one. Gives the count."""
+    nvs = NVS(_SPACE)
+    if _why(nvs) is not None:
+        nvs.erase_key(_WHY)
+        nvs.commit()
+    return _count(nvs)
+
+
 def settled() -> None:
-    """This start is a good one."""
+    """This run is a good one."""
     _restart_from(0)
 
 

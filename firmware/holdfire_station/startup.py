@@ -53,12 +53,15 @@ def _programs(station, _) -> None:
 def _journal(station, _) -> None:
     journal = Journal(partition("journal"))
     journal.recover()
+    _erase_ahead(journal)
     station.journal = journal
     station.uplink = Uplink(station.console, journal, station.monotonic, station.clock)
 
 
 def _sequence(station, _) -> None:
-    station.sequence = Counter(partition("counters"), SEQUENCE_SECTOR)
+    sequence = Counter(partition("counters"), SEQUENCE_SECTOR)
+    _erase_ahead(sequence)
+    station.sequence = sequence
 
 
 def _boots(station, _) -> None:
@@ -89,7 +92,9 @@ def _clips(station, _) -> None:
         return
     from .clips import Clips
 
-    station.clips = Clips(partition("clips"), station.detector, station.microphone, station.boot)
+    clips = Clips(partition("clips"), station.detector, station.microphone, station.boot)
+    _erase_ahead(clips.ring)
+    station.clips = clips
 
 
 def _gnss(station, board) -> None:
@@ -144,6 +149,12 @@ PARTS = (
     ("clips", _clips),
 )
 NEEDED = (_journal, _sequence, _identity)
+
+
+def _erase_ahead(part) -> None:
+    """All that would be due: nobody listens yet, so no erase stalls anything, and the first records wait for none."""
+    while part.maintain():
+        pass
 
 
 def partition(label: str):

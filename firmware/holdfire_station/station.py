@@ -71,7 +71,7 @@ class Station:
         self.live: Any = None  # what a person watches on the console: called four times a second
         self.may_maintain = board["console"].get("maintenance", 1)
         self.leaving = ""  # "reboot" or "maintenance" when asked for
-        self._unsettled = crashes > 0 or why is not None
+        self._settle_ms = SETTLED_MS if crashes > 0 or why is not None else 0
         self._observations: list = []
         self._to_record = False  # looked at every LOOK_MS: asyncio's Event would take 1.2 KB
         self._blocks, self._heard_ms = 0, 0
@@ -148,9 +148,9 @@ class Station:
         self._to_record = True  # something may have become due
         if self.uplink is not None:
             self.uplink.wake = True
-        if self._unsettled and self.monotonic.ms() > SETTLED_MS:
-            self._unsettled = False
-            overlay.alone("holdfire_station.trial", "settled", self)
+        if 0 < self._settle_ms < self.monotonic.ms():
+            self._settle_ms = 0  # first: what fails is not tried each second
+            self._settle_ms = overlay.alone("holdfire_station.trial", "settled", self)
         if self.clips is not None:
             self.clips.keep()
         if turn == 0:

@@ -1,7 +1,7 @@
-"""Whether programs on trial are good ones, asked once, minutes after their start. In memory only then.
+"""Whether a start was a good one, asked three minutes after it, and the run, after an hour. In memory only then.
 
-They are when the station hears if it did before the update, and made a record if it is enrolled. Else the next start
-is the other set's (slots.py), and says why.
+Programs on trial are good ones when the station hears if it did before the update, and made a record if it is enrolled.
+Else the next start is the other set's (slots.py), and says why.
 """
 
 import machine
@@ -10,12 +10,16 @@ from slots import HEARD, ONE, START, STARTS_GRANTED, TRIAL
 
 from . import crash
 
+GOOD_RUN_MS = 3_600_000  # see crash.py
 SPACE = "hf-station"  # names as in slots.py and update.py
 STATE = "slot"
 
 
-def settled(station) -> None:
-    """This start is a good one, or is undone."""
+def settled(station) -> int:
+    """This start is a good one, or is undone. Gives the uptime at which to ask again, or 0."""
+    if station.monotonic.ms() > GOOD_RUN_MS:
+        crash.settled()
+        return 0
     nvs = NVS(SPACE)
     try:
         state = nvs.get_i32(STATE)
@@ -33,7 +37,7 @@ def settled(station) -> None:
         nvs.set_i32(STATE, state & ONE ^ ONE)
         nvs.commit()
         station.console.say("update confirmed: these programs are kept")
-    crash.settled()
+    return GOOD_RUN_MS if crash.told() else 0
 
 
 def _lacks(station, state: int) -> str:

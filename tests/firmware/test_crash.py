@@ -68,6 +68,121 @@ assert start(POWER) == (0, None)
 """)
 
 
+RUN = """
+from holdfire_station import trial
+
+class Running:
+    def __init__(self, minutes):
+        self.monotonic = self
+        self.ms = lambda: minutes * 60000 + 1
+"""
+
+
+def test_only_a_run_of_an_hour_makes_earlier_failures_forgotten(tmp_path):
+    run(tmp_path, RUN + """
+crash.note(ValueError("x"))
+assert start(SOFT) == (1, "ValueError: x")
+again_ms = trial.settled(Running(3))
+assert start(WATCHDOG) == (2, None)  # told once, counted on
+assert trial.settled(Running(3)) == again_ms == 60 * 60000
+assert start(WATCHDOG) == (3, None)
+assert trial.settled(Running(60)) == 0
+assert start(WATCHDOG) == (1, None)
+trial.settled(Running(60))
+assert trial.settled(Running(3)) == 0  # nothing to forget: not asked again
+""")
+
+
+def test_a_power_cut_after_the_failure_was_told_is_a_mere_one(tmp_path):
+    run(tmp_path, RUN + """
+crash.note(ValueError("x"))
+assert start(SOFT)[0] == 1 and start(POWER)[0] == 2  # nobody may know of it yet
+trial.settled(Running(3))
+assert start(POWER) == (0, None)
+""")
+
+
+SET_BY_SET = """
+class PowerCut(BaseException):
+    pass
+
+REAL = {name: getattr(esp32.NVS, name) for name in ("set_i32", "set_blob", "erase_key")}
+
+def power(cut_after, done):
+    '''What is set is on flash at once, as IDF does it; power fails in a later write, which is then done or not.'''
+    left = [cut_after]
+    def wrap(real):
+        def write(nvs, *args):
+            left[0] -= 1
+            if left[0] >= 0 or done:
+                real(nvs, *args)
+                real_commit(nvs)
+            if left[0] < 0:
+                raise PowerCut()
+        return write
+    for name in REAL:
+        setattr(esp32.NVS, name, wrap(REAL[name]))
+"""
+
+
+def test_a_cut_in_any_write_of_what_is_remembered_leaves_a_station_that_starts(tmp_path):
+    """A failure too many or too few may be counted; none makes the others forgotten, and why is told whole or not."""
+    run(tmp_path, RUN + SET_BY_SET + """
+def fails():
+    crash.note(ValueError("x"))
+
+def starts():
+    start(SOFT)
+
+cuts = 0
+for failures in range(5):
+    for act in (fails, starts, crash.told, crash.settled, crash.try_again):
+        for cut_after, done in [(n // 2, n % 2) for n in range(6)]:
+            esp32._nvs_values.clear()
+            power(1000, True)
+            for _ in range(failures):
+                fails()
+                starts()
+            before = min(failures, 3)
+            power(cut_after, done)
+            try:
+                act()
+            except PowerCut:
+                cuts += 1
+            power(1000, True)
+            count, why = start(SOFT)
+            assert 1 <= count <= min(before + 2, 3), (act, failures, cut_after, done, count)
+            assert act in (crash.settled, crash.try_again) or count >= before, (act, failures, cut_after, done, count)
+            assert why in (None, "ValueError: x"), why
+assert cuts > 40, cuts
+""")
+
+
+def test_no_record_after_a_start_waits_for_an_erase(tmp_path):
+    run(tmp_path, """
+from holdfire_station import startup
+SIZE = 16 * 4096
+flash = NorFlash(IMAGE + "2", SIZE + 4 * 4096)
+esp32.attach(flash, [("journal", 1, 0x41, 0, SIZE), ("counters", 1, 0x40, SIZE, 4 * 4096)])
+
+class Parts:
+    console = monotonic = clock = journal = sequence = None
+
+parts = Parts()
+for records in (245, 50, 50):  # both lanes need a sector soon after each start, and the counter after the first
+    startup._journal(parts, None)
+    startup._sequence(parts, None)
+    journal, sequence = parts.journal, parts.sequence
+    flash.reset_counts()
+    for i in range(30):
+        journal.append(sequence.next(), bytes(200), i % 2 == 0)
+    assert flash.erases == 0
+    for _ in range(30, records):
+        sequence.next()
+    journal.receipt(journal.last_seq)
+""")
+
+
 def test_where_nothing_can_be_remembered_a_station_starts_all_the_same(tmp_path):
     run(tmp_path, """
 esp32._nvs_values = None

@@ -153,6 +153,43 @@ def test_a_start_that_hangs_ends_in_safe_mode_and_is_tried_again_after_an_hour(s
     assert cabled.record_with(lambda named: named["boot"] == 7)["status"]["selftest"] & fields.SELFTEST_SAFE
 
 
+CRASHES_LATER = """
+import asyncio
+import time
+
+try:
+    with open("/flash/runs") as file:
+        run = int(file.read())
+except OSError:
+    run = 0
+with open("/flash/runs", "w") as file:
+    file.write(str(run + 1))
+
+
+async def hang():
+    await asyncio.sleep(4000 if run == 2 else 300)
+    time.sleep(10000)
+
+
+asyncio.create_task(hang())
+raise OSError("none here")
+"""
+
+
+def test_a_station_that_hangs_each_five_minutes_ends_in_safe_mode_unless_it_ran_for_an_hour_between(start, tmp_path):
+    _, cabled = start()
+    cabled.enrol()
+    cabled.record_with(is_status)
+    app = broken_app(tmp_path, "gnss", CRASHES_LATER)
+    station, cabled = start(app_folder=app, broken="i2s")  # without sound an hour takes a moment
+    cabled.read_until("SAFE MODE: 3 starts ended in a reset", timeout=120)
+    assert station.resets == 5  # two, the hour, and then three in a row: the hang after the hour is the first of them
+    safe = cabled.record_with(lambda named: is_status(named) and named["status"]["selftest"] & fields.SELFTEST_SAFE)
+    assert safe["status"]["reset_cause"] == 3 and safe["boot"] == 7
+    told = {named["boot"]: named["status"]["reset_cause"] for _, named in sorted(cabled.records.items(), reverse=True)}
+    assert told == {1: 1, 2: 1, 3: 3, 4: 3, 5: 3, 6: 3, 7: 3}  # by the first record of each boot
+
+
 @pytest.mark.parametrize(("sentences", "believed"), [(8, True), (12, False)])
 def test_time_from_a_line_that_is_never_idle_is_not_believed(start, sentences, believed):
     """Nine sentences more fill 9600 baud: from then on they queue, and a second is named seconds later."""
