@@ -15,11 +15,11 @@ SECTOR_BYTES = 4096
 MPY_MASK = 0x3FFF  # version and processor; the bits above are extensions that programs do not use
 
 
-def state(authority) -> list:
+def state(authority, collector: bytes) -> list:
     """The line that answers the bare command."""
-    return ["update board=%s mpy=%d size=%d number=%d trial=%d authority=%s" % (
+    return ["update board=%s mpy=%d size=%d number=%d trial=%d authority=%s collector=%s" % (
         _board_name(), _mpy(), _size_bytes(), _kept("number"), 1 if _on_trial() else 0,
-        cose.key_id(authority).hex() if authority else "none")]  # fmt: skip
+        cose.key_id(authority).hex() if authority else "none", collector.hex())]  # fmt: skip
 
 
 def trusts(authority: bytes) -> list:

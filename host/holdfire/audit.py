@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfire_protocol import cbor, cose, fields, record, schema
 
-from . import checks, ed25519_strict, times
+from . import checks, offices, times
 from .clocks import Clocks
 from .evidence import BEACON, Evidence
 from .registry import Registry, Station
@@ -244,11 +244,8 @@ def _take_beacon(
 ) -> None:
     """A beacon proves that the base held records; it must hold itself."""
     try:
-        payload = record.verify1(
-            message, registry.collector_public, fields.AAD_BEACON, registry.network, ed25519_strict.verify
-        )
-        named = record.decode_beacon(payload)
-    except (cose.CoseError, cbor.CborError, schema.FieldError) as error:
+        named = offices.open_beacon(message, registry.collectors, registry.network)
+    except (cose.CoseError, cbor.CborError, schema.FieldError, offices.NotInOffice) as error:
         outcome.failures.append(Failure(where, record.record_hash(message), "beacon", str(error)))
         return
     except ValueError:

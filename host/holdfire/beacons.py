@@ -24,8 +24,7 @@ class Beacons:
     def __init__(
         self, key: Ed25519PrivateKey, network: bytes, store: Store, uncertainty_us: int, clock: Callable[[], int]
     ):
-        self._key = key
-        self._kid = cose.key_id(key.public_key().public_bytes_raw())
+        self.use_key(key)
         self._network = network
         self._store = store
         self._uncertainty_us = uncertainty_us
@@ -33,6 +32,11 @@ class Beacons:
         self._least = clock() // 1000
         self._next = 0
         self._end = 0
+
+    def use_key(self, key: Ed25519PrivateKey) -> None:
+        """Sign with it from now on: the collector's key was replaced."""
+        self._key = key
+        self._kid = cose.key_id(key.public_key().public_bytes_raw())
 
     def lines(self, receipts: list[tuple[bytes, int, bytes]]) -> list[bytes]:
         """One line for every 16 receipts; one with none when there is nothing to receipt: the time is news too."""

@@ -21,6 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from . import config, times
 from .beacons import Beacons
 from .config import Settings
@@ -95,7 +97,7 @@ class Collector:
 
     async def _run(self) -> None:
         registry = Registry.load(self._deployment.registry_path)
-        key = load_collector_key(self._deployment.key_path, registry.collector_public)
+        key = self._load_key(registry)
         check_clock(registry, times.now_us(), self._settings.future_tolerance_s * 1_000_000)
         settings = self._settings
         fresh = not self._deployment.database_path.exists()
@@ -111,6 +113,7 @@ class Collector:
         try:
             self._ingest = Ingest(registry, store, settings)
             beacons = Beacons(key, registry.network, store, settings.clock_uncertainty_ms * 1000, times.now_us)
+            self._use_key = beacons.use_key
             self._make_forwarders(store)
             with self._signals():
                 self._tell("started", f"collecting for {registry.name}: {len(registry.stations)} stations enrolled")
@@ -251,13 +254,19 @@ class Collector:
         old = self._ingest.registry
         try:
             new = await asyncio.to_thread(Registry.load, self._deployment.registry_path)
-            if (new.network, new.collector_public) != (old.network, old.collector_public):
-                raise RegistryError(f"{self._deployment.registry_path}: is another deployment's now")
+            _check_goes_on(old, new)
+            if new.collector_public != old.collector_public:
+                key = await asyncio.to_thread(self._load_key, new)
+                await self._on_writer(self._use_key, key)
         except RegistryError as error:
             self._tell("registry", f"not read again, the old one stays in use: {error}", error)
             return
         await self._loop.run_in_executor(self._judge, self._ingest.use_registry, new)
         self._tell("registry", f"registry read again: {len(new.stations)} stations enrolled")
+
+    def _load_key(self, registry: Registry) -> Ed25519PrivateKey:
+        path = self._deployment.key_path_of(registry.collector_public)
+        return load_collector_key(path, registry.collector_public)
 
     def _make_forwarders(self, store: Store) -> None:
         common = (store, self._on_writer, lambda: self._ingest.registry, self._settings, self._events.put)
@@ -306,6 +315,19 @@ def only_one(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _check_goes_on(old: Registry, new: Registry) -> None:
+    """Whether a registry read while running is the one in use with more entries. Raises RegistryError."""
+    again = "if that is right, end `holdfire collect` and start it again"
+    if new.network != old.network:
+        raise RegistryError(f"{new.path}: is another deployment's now")
+    if new.entries[: len(old.entries)] != old.entries:
+        raise RegistryError(f"{new.path}: does not go on from the one in use, it is older or another history; {again}")
+    for holder in new.authorities[len(old.authorities) :]:
+        if holder.broken:
+            text = f"entry {holder.entry} puts another authority in place, and the one before did not sign it"
+            raise RegistryError(f"{new.path}: {text}; {again}")
 
 
 def check_clock(registry: Registry, now_us: int, tolerance_us: int) -> None:

@@ -274,7 +274,9 @@ def _look_at(port: str, registry: Registry, timeout_s: float) -> Seen:
             check_same(known, found, port)
         except RegistryError as error:
             return Seen(port, known.name, found, str(error))
-        return Seen(port, known.name, found, "")
+        old = found.collector != registry.collector_public
+        wrong = f"believes the collector before: holdfire registry tell {port}" if old else ""
+        return Seen(port, known.name, found, wrong)
     board = registry.by_chip(found.chip)
     if board is not None:
         wrong = f"this board was enrolled as {board.name} and has another key now: it was erased or flashed anew"
@@ -292,7 +294,7 @@ def _statement(console: Console, registry: Registry, public_key: bytes) -> State
         raise PortError(f"{console.port}: the station's enrolment does not hold: {error}; try again") from None
     if found.public_key != public_key or found.challenge != challenge:
         raise PortError(f"{console.port}: the enrolment is not this station's, or not made now: another device answers")
-    if found.collector != registry.collector_public:
+    if found.collector not in [holder.public_key for holder in registry.collectors]:
         raise RegistryError(
             f"the station on {console.port} believes another collector ({cose.key_id(found.collector).hex()}): someone"
             " else gave it its key; flash it anew with ERASE=1"

@@ -122,15 +122,20 @@ class Row:
             raise self.fail("kid", f"is not of this public key, which has {cose.key_id(public_key).hex()}")
         return public_key
 
+    def message(self, key: str) -> bytes:
+        """A signed message, of which only the outermost form is checked."""
+        value = self.text(key)
+        if len(value) > 2 * fields.MAX_RECORD_BYTES or value.strip("0123456789abcdef") or len(value) % 2:
+            raise self.fail(key, "not the lower-case hex digits of a signed message")
+        return bytes.fromhex(value)
+
     def statement(self, public_key: bytes, network: bytes) -> Statement | None:
         """The station's own signed statement, if the entry has one; it must be of this key and deployment."""
         if "enrolment" not in self.left:
             return None
-        value = self.text("enrolment")
-        if len(value) > 2 * fields.MAX_RECORD_BYTES or value.strip("0123456789abcdef") or len(value) % 2:
-            raise self.fail("enrolment", "not the lower-case hex digits of a signed message")
+        message = self.message("enrolment")
         try:
-            found = check(bytes.fromhex(value), network)
+            found = check(message, network)
         except ValueError as error:
             raise self.fail("enrolment", str(error)) from None
         if found.public_key != public_key:

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -71,13 +71,13 @@ class Source:
     Raises UsageError when it cannot be read.
     """
 
-    def __init__(self, name: str, network: bytes, collector_kid: bytes):
+    def __init__(self, name: str, network: bytes, collector_kids: Collection[bytes]):
         self.name = name
         self.form = ""
         self.taken_bytes = 0
         self.size_bytes = 0  # 0 where it is not known
         self._network = network
-        self._collector_kid = collector_kid
+        self._collector_kids = collector_kids
         self._digest = hashlib.sha256()
 
     @property
@@ -105,7 +105,7 @@ class Source:
             self.form = "serial log with frame lines"
             return _from_log(_lines(chunks, 2 * fields.MAX_LINE_BYTES), self._network)
         self.form = "CBOR sequence of signed messages"
-        return _from_sequence(chunks, self._collector_kid)
+        return _from_sequence(chunks, self._collector_kids)
 
     def _chunks(self, first: bytes, file: BinaryIO) -> Iterator[bytes]:
         while first:
@@ -119,9 +119,9 @@ class Source:
         return data
 
 
-def read(name: str, network: bytes, collector_kid: bytes) -> Evidence:
+def read(name: str, network: bytes, collector_kids: Collection[bytes]) -> Evidence:
     """All of a file at once. Raises UsageError when it cannot be read or is too large for that."""
-    source = Source(name, network, collector_kid)
+    source = Source(name, network, collector_kids)
     messages: list[Message] = []
     damages: list[Damage] = []
     for found in source:
@@ -161,7 +161,7 @@ def write(path: Path, messages: Iterable[bytes]) -> int:
     return count
 
 
-def _from_sequence(chunks: Iterator[bytes], collector_kid: bytes) -> Iterator[Message | Damage]:
+def _from_sequence(chunks: Iterator[bytes], collector_kids: Collection[bytes]) -> Iterator[Message | Damage]:
     buffer, place, at, ended = b"", 0, 0, False  # `place`: of the buffer in the file; `at`: in the buffer
     bad_from, bad = -1, b""  # where a damaged stretch began, and its beginning
     while True:
@@ -178,7 +178,7 @@ def _from_sequence(chunks: Iterator[bytes], collector_kid: bytes) -> Iterator[Me
         if end is not None:
             message = buffer[at:end]
             kid = message[len(MESSAGE_START) : len(MESSAGE_START) + fields.KID_BYTES]
-            yield Message(f"byte {place + at}", BEACON if kid == collector_kid else RECORD, message)
+            yield Message(f"byte {place + at}", BEACON if kid in collector_kids else RECORD, message)
             # A message cut short ends inside the next one. (None holds a whole one: no field of a record has room.)
             inside = buffer.find(MESSAGE_START, at + 1, end + len(MESSAGE_START) - 1)
             at = inside if inside > 0 and message_end(buffer, inside) is not None else end

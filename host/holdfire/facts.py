@@ -165,7 +165,10 @@ def _deployment(directory: Path) -> dict[str, Any]:
     except HoldfireError as error:
         found["registry_error"] = str(error)
     try:
-        load_collector_key(base.key_path, registry.collector_public if registry else None)
+        if registry is None:
+            load_collector_key(base.key_path)
+        else:
+            load_collector_key(base.key_path_of(registry.collector_public), registry.collector_public)
     except HoldfireError as error:
         found["key_error"] = str(error)
     if base.database_path.exists():

@@ -79,7 +79,7 @@ def _check_readable(name: str) -> None:
 
 
 def _take_in(name: str, ingest: Ingest, settings: Settings, on_progress: Callable[[Imported], object]) -> Imported:
-    source = Source(name, ingest.registry.network, ingest.registry.collector_kid)
+    source = Source(name, ingest.registry.network, ingest.registry.collector_kids)
     found = Imported(name)
     batch = _Batch(IMPORT_PORT + Path(name).name, ingest, found)
     for each in source:

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from holdfire_protocol import cbor, cose, fields, frame, line, record, schema
+from holdfire_protocol import cbor, cose, fields, frame, line, schema
 
-from . import ed25519_strict
+from . import ed25519_strict, offices
 from .chain import Chains
 from .config import Settings
 from .errors import BAD_SIGNATURE, DAMAGED, NOT_CANONICAL, REPLAY, WRONG_NETWORK, Refused
@@ -192,11 +192,11 @@ class Ingest:
     def _judge_beacon(self, port: str, message: bytes, judged: Judged) -> None:
         """A receipt that this base signed before it lost its database."""
         try:
-            payload = record.verify1(
-                message, self.registry.collector_public, fields.AAD_BEACON, self.registry.network, self._verify
-            )
-            judged.beacons.append((message, record.decode_beacon(payload)))
+            named = offices.open_beacon(message, self.registry.collectors, self.registry.network, self._verify)
+            judged.beacons.append((message, named))
             return
+        except offices.NotInOffice as error:
+            refused = Refused(BAD_SIGNATURE, f"a beacon {error}", "beacon")
         except (cose.CoseError, cbor.CborError, schema.FieldError) as error:
             refused = Refused(NOT_CANONICAL, f"a beacon, but {error}", "beacon")
         except ValueError:

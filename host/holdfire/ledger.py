@@ -36,25 +36,42 @@ def entry_hash(entry: Entry) -> bytes:
 
 def sign(entry: Entry, network: bytes, authority: Authority) -> Entry:
     """The entry with its signature."""
-    return {**entry, "signature": authority.sign(enrolment.REGISTRY + network + canonical(entry)).hex()}
+    return {**entry, "signature": authority.sign(_signed(entry, network, ())).hex()}
 
 
-def check(path: pathlib.Path, entries: list[Entry], network: bytes, authority_public: bytes) -> None:
-    """Numbers, hashes and signatures of all entries. Raises RegistryError naming the first that does not hold."""
-    prev = FIRST_PREV
-    for number, entry in enumerate(entries, 1):
-        where = f"{path}: entry {number}"
-        if type(entry.get("number")) is not int or entry["number"] != number or entry.get("prev") != prev:
-            raise RegistryError(f"{where}: does not follow the one before: something is missing or moved. {_REPAIR}")
-        unsigned = {key: value for key, value in entry.items() if key != "signature"}
-        try:
-            signature = bytes.fromhex(entry.get("signature", ""))
-            if signature.hex() != entry["signature"]:
-                raise ValueError("capital or spaced hex")
-            ed25519_strict.verify(authority_public, enrolment.REGISTRY + network + canonical(unsigned), signature)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise RegistryError(f"{where}: not as the authority signed it: altered or damaged. {_REPAIR}") from None
-        prev = entry_hash(entry).hex()
+def consent(entry: Entry, network: bytes, new: Authority) -> Entry:
+    """The entry, not yet signed, with the word of the key that it puts in office."""
+    return {**entry, "consent": new.sign(_signed(entry, network, ())).hex()}
+
+
+def check(path: pathlib.Path, number: int, prev: str, entry: Entry, network: bytes, authority_public: bytes) -> None:
+    """Number, hash and signature of the entry that must be the next. Raises RegistryError."""
+    where = f"{path}: entry {number}"
+    if type(entry.get("number")) is not int or entry["number"] != number or entry.get("prev") != prev:
+        raise RegistryError(f"{where}: does not follow the one before: something is missing or moved. {_REPAIR}")
+    if not _holds(entry, "signature", ("signature",), network, authority_public):
+        raise RegistryError(f"{where}: not as the authority signed it: altered or damaged. {_REPAIR}")
+
+
+def check_consent(where: str, entry: Entry, network: bytes, new_public: bytes) -> None:
+    """Raises RegistryError where the key that an entry puts in office did not agree to it."""
+    if not _holds(entry, "consent", ("signature", "consent"), network, new_public):
+        raise RegistryError(f"{where}consent: not by the new key: it did not agree to this. {_REPAIR}")
+
+
+def _signed(entry: Entry, network: bytes, without: tuple[str, ...]) -> bytes:
+    return enrolment.REGISTRY + network + canonical({k: v for k, v in entry.items() if k not in without})
+
+
+def _holds(entry: Entry, member: str, without: tuple[str, ...], network: bytes, public_key: bytes) -> bool:
+    try:
+        signature = bytes.fromhex(entry.get(member, ""))
+        if signature.hex() != entry[member]:
+            return False  # capital or spaced hex
+        ed25519_strict.verify(public_key, _signed(entry, network, without), signature)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+    return True
 
 
 

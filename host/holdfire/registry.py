@@ -20,12 +20,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from holdfire_protocol import cose, fields
+from holdfire_protocol import cose, fields, handover
 
-from . import files, ledger, times
-from .authority import Authority
+from . import files, ledger, offices, times
+from .authority import Authority, KeyInMemory
 from .enrolled import PHOTO_HASH_BYTES, Doubt, Row, Station, check_name
 from .errors import RegistryError
+from .offices import Holder
 
 __all__ = ["Authority", "Deployment", "Registry", "Station", "check_name", "load_collector_key"]
 
@@ -54,15 +55,28 @@ class Registry:
         self.name = ""
         self.network = b""
         self.founded_at_us = 0
-        self.collector_public = b""
-        self.authority_public = b""
+        self.authorities: list[Holder] = []  # all that ever were, the one in office last
+        self.collectors: list[Holder] = []
         self.stations: dict[bytes, Station] = {}
         self.entries: list[ledger.Entry] = []
         self._kid_by_name: dict[str, bytes] = {}
 
     @property
+    def collector_public(self) -> bytes:
+        return self.collectors[-1].public_key if self.collectors else b""
+
+    @property
     def collector_kid(self) -> bytes:
         return cose.key_id(self.collector_public)
+
+    @property
+    def collector_kids(self) -> frozenset[bytes]:
+        """Of all that ever were: what they signed in their time counts."""
+        return frozenset(holder.kid for holder in self.collectors)
+
+    @property
+    def authority_public(self) -> bytes:
+        return self.authorities[-1].public_key if self.authorities else b""
 
     @property
     def authority_kid(self) -> bytes:
@@ -91,11 +105,16 @@ class Registry:
         if first.text("what") != "founded":
             raise first.fail("what", "a registry begins with its founding")
         registry.network = first.hex("network", fields.NETWORK_BYTES)
-        authority_public = Row(path, "entry 1.authority.", first.take("authority")).key()
-        ledger.check(path, entries, registry.network, authority_public)
-        for entry in entries:
-            registry._apply(entry, f"entry {len(registry.entries) + 1}")
+        prev = ledger.FIRST_PREV
+        for number, entry in enumerate(entries, 1):
+            signer = registry.authority_public
+            if number == 1 or entry.get("what") == "refounded":  # signed by the key that it puts in office
+                whole = Row(path, f"entry {number}.", entry)
+                signer = Row(path, f"{whole.where}authority.", whole.take("authority")).key()
+            ledger.check(path, number, prev, entry, registry.network, signer)
+            registry._apply(entry, f"entry {number}")
             registry.entries.append(entry)
+            prev = ledger.entry_hash(entry).hex()
         return registry
 
     # Changing
@@ -136,6 +155,28 @@ class Registry:
     def report_found(self, station: Station, now_us: int, why: str) -> None:
         self._add_entry("found", now_us, why, {"station": station.kid.hex()})
 
+    def hand_over_authority(self, new: Authority, now_us: int, why: str) -> None:
+        """`new` signs from the next entry on; both keys sign this one."""
+        content = self._handover(handover.AUTHORITY, self.authority_kid, new)
+        self._add_entry("authority", now_us, why, content, consenting=new)
+        self.authority = new
+
+    def hand_over_collector(self, new: Authority, from_us: int, now_us: int, why: str) -> None:
+        """`new` signs beacons; those of the key before are not believed from `from_us` on."""
+        content = {"from": times.text(from_us), **self._handover(handover.COLLECTOR, self.collector_kid, new)}
+        self._add_entry("collector", now_us, why, content, consenting=new)
+
+    def _handover(self, office: int, old: bytes, new: Authority) -> dict[str, Any]:
+        if self.authority is None:
+            raise RegistryError(f"{self.path}: no key is replaced without the authority's")
+        message = offices.sign_handover(office, old, new.public, self.network, self.authority)
+        return {offices.NAMES[office]: _key_object(new.public), "handover": message.hex()}
+
+    def refound(self, new: Authority, now_us: int, why: str) -> None:
+        """The authority's key is lost: `new` takes its place by its own word alone, for everybody to see."""
+        self.authority = new
+        self._add_entry("refounded", now_us, why, {"authority": _key_object(new.public)})
+
     def save(self, new: bool = False) -> None:
         """Write atomically: readers see the old file or the new one, whatever happens. `new` refuses to overwrite."""
         if any("signature" not in entry for entry in self.entries):
@@ -143,11 +184,14 @@ class Registry:
         ledger.write(self.path, self.entries, new)
 
     def _add_entry(
-        self, what: str, at_us: int, why: str, content: dict[str, Any], where: str = ""
-    ) -> None:
+        self, what: str, at_us: int, why: str, content: dict[str, Any], where: str = "",
+        consenting: Authority | None = None,
+    ) -> None:  # fmt: skip
         prev = self.head.hex() if self.entries else ledger.FIRST_PREV
         entry: ledger.Entry = {"number": len(self.entries) + 1, "prev": prev, "at": times.text(at_us), "what": what,
                                "why": why, **content}  # fmt: skip
+        if consenting is not None:
+            entry = ledger.consent(entry, self.network, consenting)
         self._apply({**entry, "signature": ""}, where or what)
         self.entries.append(entry if self.authority is None else ledger.sign(entry, self.network, self.authority))
 
@@ -162,12 +206,17 @@ class Registry:
         effects = {
             "founded": self._on_founded, "enrolled": self._on_enrolled, "renamed": self._on_renamed,
             "moved": self._on_moved, "rotated": self._on_rotated, "revoked": self._on_revoked,
-            "lost": self._on_lost, "found": self._on_found,
+            "lost": self._on_lost, "found": self._on_found, "authority": self._on_authority,
+            "collector": self._on_collector, "refounded": self._on_refounded,
         }  # fmt: skip
         if what not in effects:
             raise row.fail("what", f"{ascii(what[:40])} is not known to this holdfire; a newer one wrote it")
         if (what == "founded") != (not self.entries):
             raise row.fail("what", "a registry begins with its founding, and has one")
+        if what in ("authority", "collector"):
+            consenting = Row(self.path, f"{row.where}{what}.", row.left.get(what)).key()
+            ledger.check_consent(f"{self.path}: {row.where}", entry, self.network, consenting)
+            row.take("consent")
         for station in effects[what](row, at_us, why):
             self._put(station)
 
@@ -183,8 +232,55 @@ class Registry:
         if keys["collector"] == keys["authority"]:
             raise row.fail("authority", "is the collector's own key: a base that is taken could then enrol stations")
         self.name, self.network, self.founded_at_us = name, network, at_us
-        self.collector_public, self.authority_public = keys["collector"], keys["authority"]
+        self.collectors = [Holder(keys["collector"], at_us)]
+        self.authorities = [Holder(keys["authority"], at_us)]
         return []
+
+    def _on_authority(self, row: Row, at_us: int, _: str) -> list[Station]:
+        new = self._new_holder(row, handover.AUTHORITY, at_us)
+        row.finish()
+        self.authorities[-1] = self.authorities[-1]._replace(until_us=at_us)
+        self.authorities.append(new)
+        return []
+
+    def _on_collector(self, row: Row, at_us: int, _: str) -> list[Station]:
+        from_us = _from(row, at_us)
+        if from_us < self.collectors[-1].from_us:
+            since = times.text(self.collectors[-1].from_us, 0)
+            raise row.fail("from", f"is before the key that is replaced was in office, {since}")
+        new = self._new_holder(row, handover.COLLECTOR, from_us)
+        row.finish()
+        self.collectors[-1] = self.collectors[-1]._replace(until_us=from_us)
+        self.collectors.append(new)
+        return []
+
+    def _on_refounded(self, row: Row, at_us: int, _: str) -> list[Station]:
+        new = self._new_holder(row, 0, at_us)
+        row.finish()
+        self.authorities[-1] = self.authorities[-1]._replace(until_us=at_us)
+        self.authorities.append(new)
+        return []
+
+    def _new_holder(self, row: Row, office: int, from_us: int) -> Holder:
+        """The key that comes into office, and the message about it for stations. `office` 0: there is no message."""
+        name = offices.NAMES.get(office, "authority")
+        inner = Row(self.path, f"{row.where}{name}.", row.take(name))
+        public_key = inner.key()
+        inner.finish()
+        used = {s.public_key for s in self.stations.values()}
+        used |= {holder.public_key for holder in (*self.authorities, *self.collectors)}
+        if public_key in used:
+            raise row.fail(name, "this key was in use in this deployment before: make a new one")
+        message = b""
+        if office:
+            message = row.message("handover")
+            old = (self.collectors if office == handover.COLLECTOR else self.authorities)[-1].kid
+            try:
+                stated = {"office": office, "old": old, "new": public_key}
+                offices.check_handover(message, stated, self.network, self.authority_public)
+            except ValueError as error:
+                raise row.fail("handover", str(error)) from None
+        return Holder(public_key, from_us, None, len(self.entries) + 1, message, not office)
 
     def _on_enrolled(self, row: Row, at_us: int, _: str) -> list[Station]:
         public_key, name = self._new_key(row), row.name("name")
@@ -263,8 +359,8 @@ class Registry:
 
     def _new_key(self, row: Row) -> bytes:
         public_key = row.key()
-        for other, whose in ((self.collector_public, "collector"), (self.authority_public, "authority")):
-            if public_key == other:
+        for holders, whose in ((self.collectors, "collector"), (self.authorities, "authority")):
+            if public_key in [holder.public_key for holder in holders]:
                 raise row.fail("public_key", f"is the {whose}'s own")
         known = self.stations.get(cose.key_id(public_key))
         if known is not None:
@@ -356,6 +452,11 @@ class Deployment:
     def key_path(self) -> pathlib.Path:
         return self.directory / "collector.key"
 
+    def key_path_of(self, collector_public: bytes) -> pathlib.Path:
+        """Where that collector's key is: the first in `key_path`, later ones in files that have their kid's name."""
+        named = self.directory / f"collector-{cose.key_id(collector_public).hex()}.key"
+        return named if named.exists() else self.key_path
+
     @property
     def authority_path(self) -> pathlib.Path:
         """Where the authority's key is unless it is kept elsewhere, which is better."""
@@ -388,20 +489,24 @@ class Deployment:
         private = Ed25519PrivateKey.generate()
         public = private.public_key().public_bytes_raw()
         registry = Registry.create(self.registry_path, name, public, now_us, authority)
-        pem = private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            files.write_atomically(self.key_path, pem, 0o600, new=True)
-        except OSError as error:
-            raise RegistryError(f"cannot write {self.key_path}: {error.strerror}") from None
+        _write_collector_key(self.key_path, private)
         registry.save(new=True)
         return registry
 
+    def make_collector_key(self) -> tuple[KeyInMemory, pathlib.Path]:
+        """The next collector's key, in a file of its own: the one in use stays until the registry says otherwise."""
+        private = Ed25519PrivateKey.generate()
+        key = KeyInMemory(private)
+        path = self.directory / f"collector-{cose.key_id(key.public).hex()}.key"
+        _write_collector_key(path, private)
+        return key, path
+
     @contextlib.contextmanager
-    def changing_registry(self, authority: Authority) -> Iterator[Registry]:
-        """The registry, loaded under a lock and saved at the end; so two changes at once do not lose one."""
+    def changing_registry(self, authority: Authority, refounding: bool = False) -> Iterator[Registry]:
+        """The registry, loaded under a lock and saved at the end; so two changes at once do not lose one.
+
+        `refounding`: the authority is not its own yet.
+        """
         try:
             lock = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
@@ -409,7 +514,7 @@ class Deployment:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             registry = Registry.load(self.registry_path)
-            if authority.public != registry.authority_public:
+            if authority.public != registry.authority_public and not refounding:
                 raise RegistryError(
                     f"this authority key ({cose.key_id(authority.public).hex()}) is not that of {self.registry_path}"
                     f" ({registry.authority_kid.hex()}): name the right one with --key FILE"
@@ -421,6 +526,17 @@ class Deployment:
                 registry.save()
         finally:
             os.close(lock)
+
+
+def _write_collector_key(path: pathlib.Path, private: Ed25519PrivateKey) -> None:
+    pem = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(path, pem, 0o600, new=True)
+    except OSError as error:
+        raise RegistryError(f"cannot write {path}: {error.strerror}") from None
 
 
 def load_collector_key(path: str | os.PathLike[str], public: bytes | None = None) -> Ed25519PrivateKey:

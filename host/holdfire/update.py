@@ -11,7 +11,7 @@ import pathlib
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from holdfire_protocol import cose, fields, record
@@ -20,6 +20,7 @@ from holdfire_protocol import update as signed
 from . import enrol
 from .authority import Authority
 from .errors import PortError, RegistryError, UsageError
+from .offices import Holder
 from .registry import Registry
 
 SECTOR_BYTES = 4096
@@ -34,9 +35,10 @@ POLL_S = 5.0
 
 _STATE = re.compile(
     rb"update board=([!-~]{1,32}) mpy=(\d{1,5}) size=(\d{1,8}) number=(\d{1,10}) trial=([01])"
-    rb" authority=([0-9a-f]{16}|none)"
+    rb" authority=([0-9a-f]{16}|none) collector=([0-9a-f]{16})"
 )
 _TRUSTS = re.compile(rb"update trusts ([0-9a-f]{16})")
+_TOOK = re.compile(rb"update believes ([0-9a-f]{16})")
 _ACCEPTED = re.compile(rb"update accepted ([0-9a-f]{16})")
 _INSTALLED = re.compile(rb"update installed: .*")
 _REFUSED = re.compile(rb"error: (.{1,200})")
@@ -62,6 +64,7 @@ class State:
     number: int
     on_trial: bool
     authority: bytes | None  # its kid
+    collector: bytes  # its kid
 
 
 def from_image(manifest: pathlib.Path) -> Programs:
@@ -98,22 +101,50 @@ def sign(programs: Programs, number: int, network: bytes, authority: Authority) 
 
 def state(console: enrol.Console) -> State:
     """Ask. Raises PortError."""
-    board, mpy, size, number, trial, kid = console.ask("update", _STATE, _REFUSED, again=True).groups()
+    board, mpy, size, number, trial, kid, collector = console.ask("update", _STATE, _REFUSED, again=True).groups()
     known = None if kid == b"none" else bytes.fromhex(kid.decode())
-    return State(board.decode(), int(mpy), int(size), int(number), trial == b"1", known)
+    of = bytes.fromhex(collector.decode())
+    return State(board.decode(), int(mpy), int(size), int(number), trial == b"1", known, of)
 
 
-def entrust(console: enrol.Console, registry: Registry) -> bool:
-    """See to it that the station knows this deployment's authority; True if it did not. Raises PortError."""
-    known = state(console).authority
-    if known is None:
-        console.ask(f"update trust {registry.authority_public.hex()}", _TRUSTS, _REFUSED, again=True)
-    elif known != registry.authority_kid:
+def entrust(console: enrol.Console, registry: Registry) -> list[str]:
+    """See to it that the station believes the authority and the collector that are in office now.
+
+    It takes an authority's key on trust once, and every other key by the signature of the authority that it believes;
+    so it is told of them in the order in which they came. Gives what it did not know, in words. Raises PortError.
+    """
+    found, told = state(console), []
+    collectors = _since(console, "collector", found.collector, registry.collectors)
+    believed = found.authority
+    if believed is None:
+        end = collectors[0].entry if collectors else registry.authorities[-1].entry + 1
+        first = [holder for holder in registry.authorities if holder.entry < end][-1]
+        console.ask(f"update trust {first.public_key.hex()}", _TRUSTS, _REFUSED, again=True)
+        told.append("whose updates to believe")
+        believed = first.kid
+    authorities = _since(console, "authority", believed, registry.authorities)
+    for holder in sorted((*authorities, *collectors), key=lambda holder: holder.entry):
+        if holder.broken:
+            raise PortError(
+                f"{console.port}: the station believes authority {believed.hex()}, whose key was lost (entry"
+                f" {holder.entry} of the registry). It records on, but takes no updates and no new keys: for these,"
+                " flash it with ERASE=1 and run holdfire registry rotate"
+            )
+        message = base64.b64encode(holder.message).decode()
+        console.ask(f"update handover {message}", _TOOK, _REFUSED, again=True)
+    told += [f"the authority's key is {holder.kid.hex()} now" for holder in authorities[-1:]]
+    return told + [f"the collector's key is {holder.kid.hex()} now" for holder in collectors[-1:]]
+
+
+def _since(console: enrol.Console, office: str, believed: bytes, holders: Sequence[Holder]) -> Sequence[Holder]:
+    """Those who came after the one that the station believes."""
+    kids = [holder.kid for holder in holders]
+    if believed not in kids:
         raise PortError(
-            f"{console.port}: the station believes the updates of another authority ({known.hex()}): someone else"
-            " enrolled it first; flash it with ERASE=1 and provision it anew"
+            f"{console.port}: the station believes another {office} ({believed.hex()}): someone else enrolled it first,"
+            " or this registry is older; flash it with ERASE=1 and provision it anew"
         )
-    return known is None
+    return holders[kids.index(believed) + 1 :]
 
 
 def number_for(found: State, now_us: int, past_clock: bool) -> int:

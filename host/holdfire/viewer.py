@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from holdfire_protocol import cbor, cose, fields, frame, line, record
 
-from . import ed25519_strict, show, times
+from . import offices, show, times
 from .errors import Refused
 from .output import BAD, DIM, GOOD, WARN, clean, counted
 from .registry import Registry
@@ -141,10 +141,11 @@ class Viewer:
             return Shown(BEACON, f"beacon that cannot be read: {clean(str(error))}", BAD, False if ours else None)
         verdict, verified = self._unverifiable(tag), None
         if ours and self._registry is not None:
-            key = self._registry.collector_public
             try:
-                record.verify1(message, key, fields.AAD_BEACON, self._registry.network, ed25519_strict.verify)
+                offices.open_beacon(message, self._registry.collectors, self._registry.network)
                 verdict, verified = "verified", True
+            except offices.NotInOffice as error:
+                verdict, verified = f"NOT VERIFIED: {error}", False
             except ValueError:
                 verdict, verified = "NOT VERIFIED: not signed by the collector's key, or altered", False
         receipts = [f"{self._name(kid)} to {seq}" for kid, seq, _ in named["receipts"]]

@@ -54,7 +54,7 @@ def judge(base, data, tmp_path, name="evidence.cbor"):
     path = tmp_path / name
     path.write_bytes(data)
     registry = Registry.load(base.deployment.registry_path)
-    return audit.audit(evidence.read(str(path), registry.network, registry.collector_kid), registry, NOW_US)
+    return audit.audit(evidence.read(str(path), registry.network, registry.collector_kids), registry, NOW_US)
 
 
 def test_an_export_verifies_anywhere_with_nothing_but_the_registry(base, capsys, tmp_path):

@@ -201,7 +201,8 @@ class Board:
             return f"enrolled {ids}".encode()
         if word == "update":
             self.trusts = cose.key_id(bytes.fromhex(rest[1])).hex() if rest else self.trusts
-            state = f"update board=b mpy=1 size=4096 number=0 trial=0 authority={self.trusts}\r\n"
+            state = f"update board=b mpy=1 size=4096 number=0 trial=0 authority={self.trusts}"
+            state += f" collector={cose.key_id(self.changes['collector']).hex()}\r\n"
             return f"update trusts {self.trusts}\r\n".encode() if rest else state.encode()
         stated = self.signer.statement(**{"challenge": bytes.fromhex(rest[0]), **self.changes})
         return f"enrolment {stated.hex()}\r\n".encode()

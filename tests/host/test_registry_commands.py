@@ -128,7 +128,7 @@ def judged(base, signer, *messages):
     path = base.deployment.directory / "evidence.cbor"
     path.write_bytes(b"".join(messages))
     registry = Registry.load(base.registry.path)
-    found = audit.audit(evidence.read(str(path), NETWORK, registry.collector_kid), registry, START_US + 50 * HOUR_US)
+    found = audit.audit(evidence.read(str(path), NETWORK, registry.collector_kids), registry, START_US + 50 * HOUR_US)
     return [(failure.check, failure.hash) for failure in found.failures], found
 
 

@@ -109,7 +109,7 @@ class Peer(threading.Thread):
         self._waiting = {}  # seq -> line
         self._ending = threading.Event()
         self._reader = line.LineReader()
-        self._collector_key = Ed25519PublicKey.from_public_bytes(registry.collector_public)
+        self.collector = registry.collector_public
         self.plug()
 
     def plug(self):
@@ -172,8 +172,9 @@ class Peer(threading.Thread):
                 continue
             try:
                 payload = record.verify1(
-                    message, self.registry.collector_public, fields.AAD_BEACON, self.registry.network,
-                    lambda public, signed, signature: self._collector_key.verify(signature, signed),
+                    message, self.collector, fields.AAD_BEACON, self.registry.network,
+                    lambda public, signed, signature: (
+                        Ed25519PublicKey.from_public_bytes(public).verify(signature, signed)),
                 )  # fmt: skip
             except (InvalidSignature, ValueError) as error:
                 self.faults.append(f"a beacon does not verify: {error!r}")

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from holdfire import config, errors, times
+from holdfire.authority import KeyInMemory
 from holdfire.collector import Collector, check_clock, only_one
 from holdfire.registry import Registry, Station
 from holdfire.store import Reader
@@ -192,6 +193,50 @@ def test_a_station_enrolled_meanwhile_is_accepted(base):
     running.saw("registry", "the old one stays in use")
     before = peer.acknowledged
     until(lambda: peer.acknowledged > before)
+    running.end()
+
+
+def test_a_collector_key_replaced_meanwhile_signs_from_then_on(base):
+    deployment, registry, peers, pattern = base
+    peer = peers["alpha"]
+    peer.start()
+    running = Running(deployment, [pattern])
+    until(lambda: peer.acknowledged > 0)
+    with deployment.changing_registry(registry.authority) as changing:
+        new, _ = deployment.make_collector_key()
+        now_us = times.now_us()
+        changing.hand_over_collector(new, now_us, now_us, "laptop stolen")
+    running.saw("registry", "stations enrolled")
+    until(lambda: peer.faults, "the old key still signs")  # this station does not know the new one yet
+    peer.collector, before = new.public, peer.acknowledged
+    until(lambda: peer.acknowledged > before)
+    assert all("kid: not of this key" in fault for fault in peer.faults)
+    peer.faults.clear()
+    with deployment.changing_registry(registry.authority) as changing:  # whose new key is not at this base
+        lost, path = deployment.make_collector_key()
+        path.unlink()
+        now_us = times.now_us()
+        changing.hand_over_collector(lost, now_us, now_us, "again")
+    running.saw("registry", "the old one stays in use")
+    running.end()
+
+
+def test_a_registry_that_does_not_go_on_from_the_one_in_use_is_not_taken_up(base):
+    deployment, registry, peers, pattern = base
+    whole = deployment.registry_path.read_text()
+    running = Running(deployment, [pattern])
+    running.saw("started")
+    older = Registry.load(deployment.registry_path)
+    older.entries.pop()
+    older.authority = registry.authority
+    older.save()
+    running.saw("registry", "it is older or another history")
+    deployment.registry_path.write_text(whole)
+    running.saw("registry", "stations enrolled")
+    thief = KeyInMemory(Ed25519PrivateKey.generate())
+    with deployment.changing_registry(thief, refounding=True) as changing:
+        changing.refound(thief, times.now_us(), "trust me")
+    running.saw("registry", "puts another authority in place, and the one before did not sign it")
     running.end()
 
 

@@ -98,8 +98,8 @@ def test_the_offline_verifier_tells_thinned_from_missing(life, tmp_path):
     registry = base_of(tmp_path, bytes.fromhex(said["public"]))
     path = tmp_path / "pulled.cbor"
     path.write_bytes(b"".join(messages))
-    outcome = audit.audit(evidence.read(str(path), NETWORK, registry.collector_kid), registry, NOW_US)
+    outcome = audit.audit(evidence.read(str(path), NETWORK, registry.collector_kids), registry, NOW_US)
     assert outcome.held and outcome.complete and outcome.stations[0].thinned
     path.write_bytes(b"".join(m for m in messages if "thinned" not in named(m)))
-    outcome = audit.audit(evidence.read(str(path), NETWORK, registry.collector_kid), registry, NOW_US)
+    outcome = audit.audit(evidence.read(str(path), NETWORK, registry.collector_kids), registry, NOW_US)
     assert outcome.held and not outcome.complete and not outcome.stations[0].thinned

@@ -4,6 +4,8 @@ Only what the deployment's authority signed is taken, for this board, newer than
 is undone by itself; cut anywhere, the station starts, with its key and the next record number.
 """
 
+import base64
+import contextlib
 import dataclasses
 import json
 
@@ -12,16 +14,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import boards
 import shrink
-from holdfire import cli, enrol, registry, update
+from holdfire import cli, enrol, offices, registry, update
 from holdfire.authority import KeyInMemory
 from holdfire.errors import PortError
-from holdfire_protocol import cose, fields
+from holdfire.offices import Holder
+from holdfire_protocol import cose, fields, frame, line, record
 from image import filesystem, join, programs
 from simulate.device import native_code_works
 from simulate.station import SimulatedStation
 from tests.host.stock import official
 from tests.mpy import REPO, find_tool
-from tests.system.cabled import Cabled
+from tests.system.cabled import COLLECTOR, Cabled
 
 UTC_US = 1_795_478_400_000_000
 BOARD = REPO / "boards" / "esp32-devkit.toml"
@@ -94,7 +97,9 @@ def built(tmp_path_factory):
 class Registry:
     """What `update` needs of one."""
 
-    authority_public, authority_kid = AUTHORITY.public, cose.key_id(AUTHORITY.public)
+    authority_public = AUTHORITY.public
+    authorities = (Holder(AUTHORITY.public, 0),)
+    collectors = (Holder(COLLECTOR.public_key().public_bytes_raw(), 0),)
 
 
 class Updated:
@@ -279,3 +284,80 @@ def test_the_command_updates_a_provisioned_station(updated, built, tmp_path, mon
 
 def registry_of(tmp_path):
     return registry.Registry.load(tmp_path / "base" / "registry.json")
+
+
+def beacon_line(key, number, network):
+    payload = record.encode_beacon({"number": number, "time": (fields.TIME_HOST, UTC_US, 1000), "receipts": []})
+    message = record.sign1(payload, cose.key_id(key.public), fields.AAD_BEACON, network, key.sign)
+    return line.encode(frame.encode(fields.FRAME_BEACON, network, message))
+
+
+def test_a_station_believes_new_keys_by_the_signature_of_the_authority_it_knows(updated, built, tmp_path):
+    station = updated()
+    stations_base, ours = KeyInMemory(COLLECTOR), station.cabled.network
+    second, collector, next_collector, stranger = (KeyInMemory(Ed25519PrivateKey.generate()) for _ in range(4))
+    began_us = UTC_US - 1_000_000
+    papers = registry.Registry(tmp_path / "r.json", "Valley", ours, began_us, stations_base.public, AUTHORITY)
+    early = registry.Registry(tmp_path / "e.json", "Valley", ours, began_us, stations_base.public, AUTHORITY)
+    papers.hand_over_collector(collector, UTC_US, UTC_US, "stolen")
+    papers.hand_over_authority(second, UTC_US, "Anna leaves")
+    papers.hand_over_collector(next_collector, UTC_US + 1, UTC_US + 1, "stolen again")
+
+    @contextlib.contextmanager
+    def laptop():
+        station.cabled.close()
+        try:
+            with enrol.Console(str(station.station.port), 60.0) as console:
+                yield console
+        finally:
+            station.plug()
+
+    def told(by):
+        with laptop() as console:
+            return update.entrust(console, by)
+
+    def handover(office, old, new, key, network=ours):
+        message = offices.sign_handover(office, cose.key_id(old.public), new.public, network, key)
+        return "update handover " + base64.b64encode(message).decode()
+
+    def refused(command, why):
+        with laptop() as console, pytest.raises(PortError, match="the station says: .*" + why):
+            console.ask(command, update._TOOK, update._REFUSED, again=True)
+
+    def believes(key):
+        """Only a beacon of the collector it believes is not refused."""
+        for number, other in enumerate((stations_base, collector, next_collector), 1):
+            if other is not key:
+                station.cabled.port.write(b"\r" + beacon_line(other, 100 + number, ours))
+                assert "not our collector's" in station.cabled.read_until("beacon refused")
+        station.cabled.port.write(b"\r" + beacon_line(key, 1, ours) + beacon_line(key, 1, ours))
+        assert "number: 1 is not above 1" in station.cabled.read_until("beacon refused")
+
+    assert told(early) == ["whose updates to believe"]
+    believes(stations_base)
+    for wrong, why in (
+        (handover(2, stations_base, collector, stranger), "kid: not of the authority"),
+        (handover(2, collector, next_collector, AUTHORITY), "old: not the key believed here"),
+        (handover(2, stations_base, collector, AUTHORITY, bytes(16)), ""),
+        (handover(1, stations_base, second, AUTHORITY), "old: not the key believed here"),
+        (handover(1, AUTHORITY, second, second), "kid: not of the authority"),
+        ("update handover " + base64.b64encode(
+            offices.sign_handover(2, cose.key_id(stations_base.public), bytes(32), ours, AUTHORITY)).decode(), ""),
+        ("update handover AAAA", ""),
+    ):  # fmt: skip
+        refused(wrong, why)
+    assert f"collector={cose.key_id(stations_base.public).hex()}" in station.cabled.ask("update", "update board=")
+    assert told(papers) == [f"the authority's key is {papers.authority_kid.hex()} now",
+                            f"the collector's key is {papers.collector_kid.hex()} now"]
+    assert told(papers) == []
+    believes(next_collector)
+    station.power_cut()
+    station.cabled.read_until("Holdfire station, boot 2")
+    believes(next_collector)
+    refused(handover(2, stations_base, collector, AUTHORITY), "kid: not of the authority")  # replayed by a thief
+    refused(handover(2, stations_base, collector, second), "old: not the key believed here")
+    station.refuses(built["good"], "the station believes another collector", authority=AUTHORITY)
+    assert station.cabled.record_with(lambda named: named["boot"] == 2) and station.whole_chain()
+    papers.refound(stranger, UTC_US + 2, "the safe burned")
+    with pytest.raises(PortError, match=r"whose key was lost \(entry 5"):
+        told(papers)

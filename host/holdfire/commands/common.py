@@ -59,6 +59,14 @@ def unlock(args: argparse.Namespace) -> authority.KeyInMemory:
     return authority.load(key_path(args), authority.ask_passphrase(args.passphrase_file))
 
 
+def unlock_new(written: str, passphrase_file: str | None) -> authority.KeyInMemory:
+    """The key that an authority's is to be replaced by: that of the file, made where there is none."""
+    path = Path(written)
+    if path.exists():
+        return authority.load(path, authority.ask_passphrase(passphrase_file))
+    return authority.create(path, authority.ask_passphrase(passphrase_file, new=True))
+
+
 def open_view(args: argparse.Namespace) -> tuple[Registry, View]:
     """The registry, and the stored records to read; `cli.main` closes them when the command is done."""
     base = deployment(args)

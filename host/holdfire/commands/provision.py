@@ -57,8 +57,10 @@ def run(args: argparse.Namespace) -> int:
     key = common.unlock(args)
     with common.deployment(args).changing_registry(key) as registry, enrol.Console(args.port, args.timeout) as console:
         outcome = enrol.provision(console, registry, details, times.now_us(), args.why)
-        update.entrust(console, registry)
+        told = update.entrust(console, registry)
     report(outcome, str(registry.path))
+    for text in told:
+        print(f"the station was told {text}")
     if args.card:
         card.write(Path(args.card), registry, outcome.station)
         print(f"\nCard to print: {args.card}")

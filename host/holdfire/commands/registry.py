@@ -6,13 +6,15 @@ stays valid.
 """
 
 import argparse
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .. import card, enrol, times, update
+from ..authority import Authority
 from ..enrolled import Station
-from ..errors import ClockError, RegistryError
+from ..errors import ClockError, PortError, RegistryError
 from ..output import BAD, GOOD, WARN, Cell, Section, print_json, print_report, print_table
 from ..registry import Registry
 from . import common, provision
@@ -30,6 +32,10 @@ EXAMPLES = (
     "holdfire registry rotate Bridge /dev/ttyUSB0 --why 'board replaced'",
     "holdfire registry revoke Bridge --from 2026-11-24T03:00:00Z --why 'stolen'",
     "holdfire registry card 'Ridge north' -o ridge.svg",
+    "holdfire registry authority --new-key /media/other/authority.key --why 'Anna leaves'",
+    "holdfire registry collector --from 2026-11-24T03:00:00Z --why 'the laptop was stolen'",
+    "holdfire registry tell /dev/ttyUSB0 /dev/ttyUSB1",
+    "holdfire registry refound --key /media/other/authority.key --lost f21a1ba385078cf4 --why 'the safe burned'",
 )
 COLUMNS = ("station", "kid", "state", "place", "mounting", "board", "chip", "enrolled")
 
@@ -78,6 +84,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for made in changing:
         made.add_argument("--why", required=True, help="for the history, as in --why 'mast fell in the storm'")
         common.add_key(made)
+
+    told = action("tell", _tell, "tell the stations on these ports which keys took the place of those they believe")
+    told.add_argument("port", metavar="PORT", nargs="+", help="serial ports, as in /dev/ttyUSB0 /dev/ttyUSB1")
+    provision.add_timeout(told)
+    replaced = action("authority", _authority, "another key takes the authority's place; both sign")
+    collector = action("collector", _collector, "a new key takes the collector's place")
+    collector.add_argument(
+        "--from", dest="since", metavar="WHEN",
+        help="receipts of the old key are not believed from then on (default: now): --from 2026-11-24T03:00:00Z",
+    )  # fmt: skip
+    refounded = action("refound", _refound, "the authority's key is lost: go on with a new one, seen by everybody")
+    refounded.add_argument("--lost", metavar="KID", required=True, help="the lost key's, as in --lost f21a1ba385078cf4")
+    for made in (replaced, collector, refounded):
+        made.add_argument("--why", required=True, help="for the history, as in --why 'Anna leaves'")
+        common.add_key(made)
+    replaced.add_argument("--new-key", metavar="FILE", required=True,
+                          help="the key from now on, made if need be: --new-key /media/other/authority.key")
+    replaced.add_argument("--new-passphrase-file", metavar="FILE",
+                          help="its passphrase, as in --new-passphrase-file new.txt (default: as --passphrase-file)")
 
     made = action("card", _card, "the card for the pole, with a code that can be checked, to print")
     made.add_argument("station", metavar="STATION", help="by name or kid, as in 'Ridge north'")
@@ -169,6 +194,9 @@ def _about(entry: dict[str, Any], registry: Registry) -> str:
     """What an entry says beside its kind, time and reason."""
     kid = entry.get("station") or entry.get("kid")
     parts = [registry.stations[bytes.fromhex(kid)].name] if kid else []
+    if entry["what"] in ("authority", "collector", "refounded"):
+        whose = "collector" if entry["what"] == "collector" else "authority"
+        parts.append(f"{whose} {entry[whose]['kid']}")
     for key in ("name", "place", "mounting", "from"):
         if key in entry and entry[key] not in parts:
             parts.append(f"{key} {entry[key]}")
@@ -178,15 +206,17 @@ def _about(entry: dict[str, Any], registry: Registry) -> str:
 def _verify(args: argparse.Namespace) -> int:
     registry = Registry.load(args.file or common.deployment(args).registry_path)
     kid = registry.authority_kid.hex()
-    if args.authority and "".join(args.authority.split()).lower() != kid:
-        raise RegistryError(
-            f"{registry.path}: signed by authority {kid}, not by {args.authority}: not the deployment you mean, or a"
-            " forged registry; ask for a copy where the number agrees"
-        )
+    given = _given_authority(args.authority, registry) if args.authority else ""
     section = Section(f"{registry.name}: {len(registry.entries)} entries, every signature holds")
     section.add("network", registry.network.hex())
-    section.add("authority", kid + (" (as you gave it)" if args.authority else ""), GOOD if args.authority else "")
+    section.add("authority", kid + given, GOOD if given else "")
+    for before, holder in itertools.pairwise(registry.authorities):
+        signed = "whose key DID NOT SIGN that: it was lost, they say" if holder.broken else "which signed that"
+        text = f"{holder.kid.hex()} took the place of {before.kid.hex()} in entry {holder.entry}, {signed}"
+        section.add("", text, BAD if holder.broken else "")
     section.add("collector", registry.collector_kid.hex())
+    for holder in registry.collectors[:-1]:
+        section.add("", f"{holder.kid.hex()} before, not believed from {times.text(holder.until_us or 0, 0)} on")
     section.add("newest", f"entry {len(registry.entries)}, {registry.entries[-1]['at']}, {registry.head.hex()}")
     states = [state_of(station).text.split()[0] for station in registry.stations.values()]
     section.add("stations", ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)) or "none")
@@ -205,6 +235,24 @@ def _verify(args: argparse.Namespace) -> int:
         sections.append(doubt)
     print_report(sections)
     return 0
+
+
+def _given_authority(written: str, registry: Registry) -> str:
+    """What the authority that somebody gave is to this registry. Raises RegistryError where that is nothing."""
+    given = "".join(written.split()).lower()
+    kids = [holder.kid.hex() for holder in registry.authorities]
+    if given not in kids:
+        raise RegistryError(
+            f"{registry.path}: signed by authority {kids[-1]}, not by {written}: not the deployment you mean, or a"
+            " forged registry; ask for a copy where the number agrees"
+        )
+    for holder in registry.authorities[kids.index(given) + 1 :]:
+        if holder.broken:
+            raise RegistryError(
+                f"{registry.path}: entry {holder.entry} puts authority {holder.kid.hex()} in the place of {given},"
+                " whose key did not sign that: believe it only if the people you trust say that the key was lost"
+            )
+    return " (as you gave it)" if given == kids[-1] else " (by handovers from the one you gave)"
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -233,21 +281,109 @@ def _change(args: argparse.Namespace, change: Callable[[Registry, Station, int],
     """Unlock the authority, make one change, say what it was."""
     key = common.unlock(args)
     with common.deployment(args).changing_registry(key) as registry:
-        now_us = times.now_us()
-        newest_us = times.parse(registry.entries[-1]["at"])
-        if now_us < newest_us:
-            raise ClockError(
-                f"this computer's clock says {times.text(now_us, 0)}, but the registry was changed at"
-                f" {times.text(newest_us, 0)}: set the clock"
-            )
+        now_us = _now_us(registry)
         said = change(registry, registry.find(args.station), now_us)
     print(f"{said}. Give the new {registry.path.name} to everyone who checks evidence.")
     return 0
 
 
+def _now_us(registry: Registry) -> int:
+    """This computer's time, which must be after the last change. Raises ClockError."""
+    now_us = times.now_us()
+    newest_us = times.parse(registry.entries[-1]["at"])
+    if now_us < newest_us:
+        raise ClockError(
+            f"this computer's clock says {times.text(now_us, 0)}, but the registry was changed at"
+            f" {times.text(newest_us, 0)}: set the clock"
+        )
+    return now_us
+
+
 def _since(args: argparse.Namespace, now_us: int) -> int:
     since_us = common.moment(args.since, now_us)
     return now_us if since_us is None else since_us
+
+
+def _change_keys(
+    args: argparse.Namespace, key: Authority, change: Callable[[Registry, int], str], refounding: bool = False
+) -> int:
+    with common.deployment(args).changing_registry(key, refounding) as registry:
+        now_us = _now_us(registry)
+        said = change(registry, now_us)
+    print(f"{said} Give the new {registry.path.name} to everyone who checks evidence.")
+    return 0
+
+
+def _authority(args: argparse.Namespace) -> int:
+    key = common.unlock(args)
+    new = common.unlock_new(args.new_key, args.new_passphrase_file or args.passphrase_file)
+
+    def change(registry: Registry, now_us: int) -> str:
+        old = registry.authority_kid.hex()
+        registry.hand_over_authority(new, now_us, args.why)
+        return (
+            f"The authority is {registry.authority_kid.hex()} now, by its own signature and that of {old}; from now on:"
+            f" --key {args.new_key}. Tell the stations: holdfire registry tell PORT. The cards show the old one."
+        )
+
+    return _change_keys(args, key, change)
+
+
+def _collector(args: argparse.Namespace) -> int:
+    key, base = common.unlock(args), common.deployment(args)
+    made: list[Path] = []
+
+    def change(registry: Registry, now_us: int) -> str:
+        new, path = base.make_collector_key()
+        made.append(path)
+        old, old_path = registry.collector_kid.hex(), base.key_path_of(registry.collector_public)
+        registry.hand_over_collector(new, _since(args, now_us), now_us, args.why)
+        return (
+            f"The collector is {registry.collector_kid.hex()} now, with the key {path}; receipts by {old}"
+            f" ({old_path}) are not believed from {times.text(_since(args, now_us), 0)} on. Until a station is told"
+            " (holdfire registry tell PORT) it keeps its records and takes no receipt."
+        )
+
+    try:
+        return _change_keys(args, key, change)
+    except BaseException:
+        for path in made:  # nobody knows it
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _refound(args: argparse.Namespace) -> int:
+    new = common.unlock_new(str(common.key_path(args)), args.passphrase_file)
+
+    def change(registry: Registry, now_us: int) -> str:
+        lost = registry.authority_kid.hex()
+        if "".join(args.lost.split()).lower() != lost:
+            raise RegistryError(f"the authority of {registry.path} is {lost}, not {args.lost}: --lost must name it")
+        registry.refound(new, now_us, args.why)
+        return (
+            f"The authority is {registry.authority_kid.hex()} now, by its own word alone: everybody who reads this"
+            f" registry is told so. Stations record on; they take updates and new keys only after ERASE=1 and holdfire"
+            " registry rotate."
+        )
+
+    return _change_keys(args, new, change, refounding=True)
+
+
+def _tell(args: argparse.Namespace) -> int:
+    registry = _load(args)
+    rows, failed = [], False
+    for port in args.port:
+        name, found = "-", Cell("knew already", GOOD)
+        try:
+            with enrol.Console(port, args.timeout) as console:
+                name = enrol.enrolled(console, registry)[0].name
+                told = update.entrust(console, registry)
+                found = Cell("; ".join(told), GOOD) if told else found
+        except (PortError, RegistryError) as error:
+            found, failed = Cell(str(error), BAD), True
+        rows.append((port, Cell(name, "bold"), found))
+    print_table(("port", "station", "told"), rows, "nothing", (), ("told",))
+    return 1 if failed else 0
 
 
 def _rename(args: argparse.Namespace) -> int:

@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
         if statement.firmware == programs.firmware:
             print(f"{station.name} runs these programs already ({programs.firmware.hex()})")
             return 0
-        if update.entrust(console, registry):
-            print("the station knew no authority; it believes this deployment's from now on")
+        for told in update.entrust(console, registry):
+            print(f"the station was told {told}")
         number = update.number_for(found, times.now_us(), args.past_clock)
         message = update.sign(programs, number, registry.network, key)
         sent, of = update.send(console, programs, message, _progress)

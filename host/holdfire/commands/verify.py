@@ -12,9 +12,10 @@ from pathlib import Path
 
 from holdfire_protocol import fields, words
 
-from .. import audit, evidence, show, times
+from .. import audit, clips, evidence, show, times
 from ..audit import Audit, StationAudit
 from ..checks import ORDER
+from ..errors import UsageError
 from ..output import BAD, DIM, GOOD, WARN, Section, counted, numbers, print_json, print_report, ranges
 from ..registry import Registry
 from . import common
@@ -23,6 +24,7 @@ HELP = "check a file of evidence offline"
 EXAMPLES = (
     "holdfire verify evidence.cbor --registry registry.json",
     "holdfire verify minicom.log --registry registry.json --complete",
+    "holdfire verify ridge.cbor --registry registry.json --clips ridge-clips",
 )
 LISTED_FAILURES = 20
 
@@ -37,20 +39,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--complete", action="store_true",
         help="fail also when a number between a station's first and last record is missing, as in day.cbor --complete",
     )  # fmt: skip
+    parser.add_argument(
+        "--clips", metavar="FOLDER", type=Path,
+        help="also say which sound clips the records prove, as in --clips ridge-clips, a folder of `holdfire pull`",
+    )  # fmt: skip
     common.add_json(parser, ".failures")
     common.add_directory(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     registry = Registry.load(args.registry or common.deployment(args).registry_path)
-    found = evidence.read(args.file, registry.network, registry.collector_kid)
+    found = evidence.read(args.file, registry.network, registry.collector_kids)
     outcome = audit.audit(found, registry, times.now_us())
     held = outcome.held and (outcome.complete or not args.complete)
+    rated, wrong = _clips(args.clips, outcome) if args.clips else ([], [])
     if args.json:
-        print_json([_json(outcome, held)])
+        more = {"clips": [clips.as_json(one) for one in rated], "no_clips": dict(wrong)} if args.clips else {}
+        print_json([{**_json(outcome, held), **more}])
     else:
-        print_report(report(outcome, held))
-    return 0 if held else 1
+        print_report([*([clips.section(rated, wrong)] if args.clips else []), *report(outcome, held)])
+    return 0 if held and clips.held(rated, wrong) else 1
+
+
+def _clips(folder: Path, outcome: Audit) -> tuple[list[clips.Judged], list[tuple[str, str]]]:
+    """The clips of a folder by the records of the one station in the file, and what in it is no clip."""
+    if len(outcome.stations) > 1:
+        raise UsageError("--clips needs a file with one station's records: holdfire export --station NAME")
+    found, wrong = clips.read_folder(folder)
+    return clips.judge(found, outcome.stations[0].records if outcome.stations else ()), wrong
 
 
 def report(outcome: Audit, held: bool) -> list[Section]:
@@ -73,7 +89,10 @@ def _file(outcome: Audit) -> Section:
         "holds", f"{counted(len(found.messages), 'signed message')}, of these {counted(outcome.beacons, 'beacon')}"
     )
     section.add("deployment", f"{registry.name}, network {registry.network.hex()}")
-    section.add("collector", registry.collector_public.hex())
+    for holder in registry.collectors:
+        until = f", until {times.text(holder.until_us, 0)}" if holder.until_us is not None else ""
+        since = f", since {times.text(holder.from_us, 0)}" if holder.entry > 1 else ""
+        section.add("collector", f"{holder.public_key.hex()}{since}{until}")
     section.add("registry", f"{registry.path}, sha-256 {hashlib.sha256(registry.path.read_bytes()).hexdigest()}")
     return section
 
@@ -142,6 +161,10 @@ def _failures(outcome: Audit) -> Section:
 def _limits(outcome: Audit) -> Section:
     section = Section("What this cannot show")
     section.add("registry", "that it is genuine: compare its sha-256 with one from a source you trust", DIM)
+    for holder in outcome.registry.authorities:
+        if holder.broken:
+            section.add("authority", f"who made it {holder.kid.hex()} in entry {holder.entry} of the registry: the one"
+                        " before did not sign that; what was enrolled or changed since is the new one's word", WARN)
     section.add("before, after", "whether stations made records before the first or after the last in this file", DIM)
     return section
 

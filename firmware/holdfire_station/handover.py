@@ -1,0 +1,52 @@
+"""Another authority or collector than the one that the station believes, by the signature of the authority it believes.
+
+In memory only while it is told. Checks no signature; `update` does, between `read` and `take`. What is kept is written
+whole under another name and renamed: a power cut leaves the old key or the new one.
+"""
+
+import binascii
+import os
+
+from holdfire_protocol import cbor, cose
+from holdfire_protocol import handover as payloads
+
+from . import crypto, identity
+from .update import AUTHORITY
+
+
+def read(station, text: str, authority: bytes):
+    """(what was signed, the signature, the fields); nothing was signed where it is done already. Raises ValueError."""
+    parts = cose.parse(binascii.a2b_base64(text))
+    named = payloads.decode(parts.payload)
+    believed = authority if named["office"] == payloads.AUTHORITY else station.identity.collector_public
+    if named["new"] == believed:  # asked again, because the answer was lost
+        return None, None, named
+    if parts.kid != cose.key_id(authority):
+        raise ValueError("kid: not of the authority known here")
+    if named["old"] != cose.key_id(believed):
+        raise ValueError("old: not the key believed here: an old handover, or one left out")
+    crypto.check_public_key(named["new"])
+    network = station.identity.network
+    return cose.sig_structure(payloads.AAD_HANDOVER + network, parts.payload), parts.signature, named
+
+
+def take(station, named: dict) -> list:
+    """Believe it from now on."""
+    new = named["new"]
+    if named["office"] == payloads.AUTHORITY:
+        _keep(AUTHORITY, new)
+    elif station.identity.collector_public != new:
+        with open(identity.PATH, "rb") as file:
+            seed, network, _ = cbor.decode(file.read(256))
+        _keep(identity.PATH, cbor.encode([seed, network, new]))
+        station.identity.collector_public = new
+        station.identity.collector_kid = cose.key_id(new)
+        recorder = station.recorder
+        station.uplink.begin(station.identity, lambda: recorder.first_seq)  # it numbers its beacons by itself
+    return ["update believes %s" % cose.key_id(new).hex()]
+
+
+def _keep(path: str, data: bytes) -> None:
+    with open(path + ".new", "wb") as file:
+        file.write(data)
+    os.rename(path + ".new", path)
