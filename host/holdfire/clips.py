@@ -130,6 +130,18 @@ def section(judged: list[Judged], wrong: list[tuple[str, str]]) -> Section:
     return found
 
 
+def as_json(one: Judged) -> dict[str, object]:
+    """What is known of a clip, for programs."""
+    return {
+        "number": one.clip.number,
+        "sha256": one.clip.hash.hex(),
+        "began": None if one.began_us is None else times.text(one.began_us, 3),
+        "seconds": one.clip.seconds,
+        "proven_by": None if one.proof is None else {"seq": one.proof.seq, "hash": one.proof.hash.hex()},
+        "too_new": one.proof is None and one.too_new,
+    }
+
+
 def held(judged: list[Judged], wrong: list[tuple[str, str]]) -> bool:
     """False when a clip is there that something speaks against."""
     return not wrong and all(one.proof is not None or one.too_new for one in judged)

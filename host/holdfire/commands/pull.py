@@ -124,6 +124,7 @@ def _report(args: argparse.Namespace, registry: Registry, outcome: Outcome) -> i
     sections, held = [section], not (outcome.missed or refusals.count or outcome.warning)
     judged = audit.audit(file.evidence(), registry, times.now_us()) if file.count else None
     if judged is not None:
+        section.add("sha-256", judged.evidence.sha256)
         sections.append(_records(judged))
         held = held and judged.held
     else:
