@@ -27,6 +27,8 @@ STATUS_INTERVAL_S = 600
 SETTLE_MS = 2000  # so that the first status says something of the microphone
 STALLED_MS = 10_000  # no sound analysed for so long: the watchdog goes hungry
 SETTLED_MS = 180_000  # a start that came so far is a good one
+VOUCH_MS = 30_000  # after a clip of sound, a status record binds it, if the base takes what is made
+BASE_IS_THERE = 16  # records without receipt at most
 FULL_SCALE = 1 << 23
 OBSERVATIONS_WAITING = 32
 TAMPER_WAITING = 6  # of them
@@ -71,6 +73,7 @@ class Station:
         self.live: Any = None  # what a person watches on the console: called four times a second
         self.may_maintain = board["console"].get("maintenance", 1)
         self.leaving = ""  # "reboot" or "maintenance" when asked for
+        self._vouch_ms = 0  # when to make a status record for the sake of a clip; 0: there is none
         self._settle_ms = SETTLED_MS if crashes > 0 or why is not None else 0
         self._observations: list = []
         self._to_record = False  # looked at every LOOK_MS: asyncio's Event would take 1.2 KB
@@ -151,8 +154,9 @@ class Station:
         if 0 < self._settle_ms < self.monotonic.ms():
             self._settle_ms = 0  # first: what fails is not tried each second
             self._settle_ms = overlay.alone("holdfire_station.trial", "settled", self)
-        if self.clips is not None:
-            self.clips.keep()
+        if self.clips is not None and self.clips.keep():
+            if not self._vouch_ms and self.journal is not None and self.journal.pending_count <= BASE_IS_THERE:
+                self._vouch_ms = self.monotonic.ms() + VOUCH_MS
         if turn == 0:
             # One sector a turn: an erase stalls the chip for 45 ms, which the microphone's ring bridges.
             if self.journal is not None and not self.journal.maintain() and self.sequence is not None:
@@ -239,7 +243,8 @@ class Station:
             now_ms = self.monotonic.ms()
             knows_time = self.clock.utc(now_ms * 1000)[0] != fields.TIME_NONE
             # Once time is known, say so at once: with its uptime that record dates those made before it in this boot.
-            if now_ms >= due_ms or knows_time and not dated:
+            if now_ms >= due_ms or knows_time and not dated or 0 < self._vouch_ms <= now_ms:
+                self._vouch_ms = 0
                 dated, due_ms = knows_time, now_ms + self.recorder.status_interval_s(self.interval_s) * 1000
                 await self._record_status()
             elif self._observations and now_ms >= retry_ms:
