@@ -195,7 +195,7 @@ def test_a_second_pull_takes_what_is_new_and_no_clip_again(made, capsys, tmp_pat
     made.messages[COUNT] = newest
     made.asked.clear()
     code, out, _ = run(made, capsys)
-    assert code == 0 and "taken  1 record, 13 were there before" in out
+    assert code == 0 and "1 record, 13 were there before" in out
     assert (tmp_path / "out.cbor").read_bytes() == whole(made)
     assert [text for text in made.asked if text.startswith("pull")] == ["pull 13"]
     assert [text for text in made.asked if text.startswith("clips ")] == ["clips 1 0", "clips 2 0", "clips 3 0"]
@@ -240,6 +240,33 @@ def test_a_file_that_is_not_its_own_is_never_written_to(made, capsys, tmp_path, 
 def test_what_is_no_file_is_not_waited_for(made, capsys):
     code = cli.main(["pull", made.port, "-o", "/dev/zero"])
     assert code == 2 and "is no file" in capsys.readouterr().err
+
+
+def test_the_lines_that_the_specification_shows_are_ones_that_are_believed():
+    section = (REPO / "protocol" / "SPEC.md").read_text().split("### Fetching what a station holds")[1]
+    shown = [row[16:] for row in section.split("```")[1].splitlines() if row]
+    assert len(shown) == 5
+    for text, pattern in zip(shown, (pull._PULL, pull._PULL, pull._CLIPS, pull._CLIP, pull._CLIP), strict=True):
+        assert pattern.fullmatch(pull._unsealed(text.encode()))
+
+
+def test_clips_are_judged_again_offline_by_verify(made, capsys, tmp_path):
+    assert run(made, capsys)[0] == 0
+    words = ["verify", "out.cbor", "--clips", "out-clips"]
+    assert cli.main(words) == 0 and "proven by record 14" in capsys.readouterr().out
+    assert cli.main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["clips"]
+    assert [one["number"] for one in told] == [1, 2, 3] and [one["too_new"] for one in told] == [False, False, True]
+    assert told[0]["proven_by"] == {"seq": 14, "hash": hashlib.sha256(made.messages[14]).hexdigest()}
+    (first,) = (tmp_path / "out-clips").glob("000001-*.cbor")
+    first.write_bytes(clip.encode({**clip.decode(made.clips[1]), "data": bytes(33)}))
+    assert cli.main(words) == 1 and "NOT PROVEN  1 clip" in capsys.readouterr().out
+    first.write_bytes(b"RIFF")
+    assert cli.main(words) == 1 and f"NO CLIP  {first.name}" in capsys.readouterr().out
+    assert cli.main([*words[:-1], "nowhere"]) == 2
+    two = Signer("Bridge", 2).make(START_US, status=status())
+    (tmp_path / "two.cbor").write_bytes(whole(made) + two)
+    assert cli.main(["verify", "two.cbor", "--clips", "out-clips"]) == 2
 
 
 # What a bad line or a bad peer does

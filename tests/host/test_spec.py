@@ -12,7 +12,7 @@ import pytest
 
 from generate import spec as spec_generator
 from holdfire.errors import REASONS
-from holdfire_protocol import clip, cose, enrolment, fields, update
+from holdfire_protocol import clip, cose, enrolment, fields, handover, update
 from tests.mpy import REPO
 
 from .made import eventful
@@ -78,7 +78,7 @@ def cddl():
     return cddl_verifier.Validator(CDDL)
 
 
-@pytest.mark.parametrize("kind", ["record", "beacon", "enrolment"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_independent_cddl_tool_agrees_with_the_vectors(cddl, kind):
     for vector in vectors(kind, "good"):
         for rule, part in ((kind, "payload"), (f"signed-{kind}", "message")):
@@ -100,8 +100,9 @@ def test_an_independent_cddl_tool_agrees_with_the_frames(cddl):
 
 def test_every_rule_of_the_tables_has_a_bad_vector():
     """Each field: missing, wrong type, below and above its range."""
-    names = {vector["name"] for kind in ("record", "beacon", "enrolment") for vector in vectors(kind, "bad_payloads")}
-    shapes = ((fields.RECORD, ""), (fields.STATUS, "status."), (fields.BEACON, ""), (enrolment.ENROLMENT, ""))
+    names = {vector["name"] for kind in KINDS for vector in vectors(kind, "bad_payloads")}
+    shapes = ((fields.RECORD, ""), (fields.STATUS, "status."), (fields.BEACON, ""), (enrolment.ENROLMENT, ""),
+              (update.UPDATE, ""), (handover.HANDOVER, ""))
     for shape, where in shapes:
         for row in shape.rows:
             if row[5]:
@@ -133,7 +134,7 @@ def test_genesis_in_the_text_is_what_the_text_says():
 
 def test_the_names_in_the_text_exist(tmp_path):
     shapes = (fields.RECORD, fields.TIME, fields.STATUS, fields.POSITION, fields.BEACON, fields.RECEIPT,
-              enrolment.ENROLMENT, clip.CLIP, update.UPDATE)
+              enrolment.ENROLMENT, clip.CLIP, update.UPDATE, handover.HANDOVER)
     known = {row[1] for shape in shapes for row in shape.rows}
     known |= {row[1] for _, _, rows in fields.OBSERVATION.variants for row in rows}
     known |= {"this type", "begin", "end", "||", "!HF1:", "_us", "_ms", "_s", "_mv", "_db10", "_e7", "_dm", *REASONS}
@@ -142,6 +143,7 @@ def test_the_names_in_the_text_exist(tmp_path):
     known |= {"tag", "protected header", "unprotected header", "payload", "signature", "message"}  # parts cose.py names
     known |= {"head longer than needed", "time.utc_us", "time.uncertainty_us", "MAX_DEPTH", "MAX_PAYLOAD_BYTES"}
     known |= {"format", "entries", "(key 1)", "(key 2)"}
+    known |= {"pull FIRST", "sent", "last", "none", "clips none", "clips NUMBER OFFSET"}  # of the lines of section 13
     for entry in eventful(tmp_path / "registry.json").entries:
         known |= {*entry, entry["what"]}
     used = set(re.findall(r"`([^`\n]+)`", PROSE))

@@ -4,12 +4,14 @@ A part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`. A part with
 part, is an error, so nothing generated is forgotten on either side.
 """
 
+import base64
 import hashlib
 import pathlib
 import re
+import zlib
 
 from generate import annotate, field_tables, samples
-from holdfire_protocol import cbor, cose, enrolment, fields, frame, line, record, update, words
+from holdfire_protocol import cbor, cose, enrolment, fields, frame, handover, line, record, update, words
 
 TARGET = pathlib.Path(__file__).resolve().parents[2] / "protocol" / "SPEC.md"
 PART = re.compile(r"(<!-- begin ([a-z-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -35,6 +37,7 @@ def _parts() -> dict[str, str]:
     made["beacon-bytes"] = _code(annotate.message(samples.BEACON_MESSAGE, fields.BEACON, "beacon"))
     made["frame-bytes"] = _code(_frame_lines())
     made["line-bytes"] = _code([line.encode(_frame())[:-2].decode()])
+    made["fetch-lines"] = _code(_fetch_lines())
     made["signed-bytes"] = _code(_signed_lines())
     made["keys"] = _code(_key_lines())
     made["genesis-bytes"] = _code(_genesis_lines())
@@ -80,6 +83,7 @@ def _domains() -> str:
             (fields.AAD_BEACON, "external_aad of a beacon, before the network id"),
             (enrolment.AAD_ENROLMENT, "external_aad of an enrolment, before the network id"),
             (update.AAD_UPDATE, "external_aad of an update, before the network id"),
+            (handover.AAD_HANDOVER, "external_aad of a handover, before the network id"),
             (enrolment.REGISTRY, "signed before network id and entry: the registry"),
             (fields.GENESIS, "hashed before network id and public key: the start of a chain"))
     rows = []
@@ -106,6 +110,14 @@ def _frame_lines() -> list[str]:
     return [f"{'83':<24}# array of 3", f"  {'01':<22}# kind: record", f"  {tag.hex():<22}# network tag",
             f"  {head.hex():<22}# body: {len(body)} bytes, the signed record above",
             f"    {body[:16].hex()} ... {body[-4:].hex()}"]
+
+
+def _fetch_lines() -> list[str]:
+    piece = base64.b64encode(bytes(range(14))).decode()
+    rows = (("pull 17", "pull first=17 sent=17,18,20,21,22,23 last=412"),
+            ("pull 413", "pull first=413 sent=none last=412"), ("clips", "clips first=3 last=41"),
+            ("clips 41 1536", f"clip 41 1536 1550 {piece}"), ("clips 2 0", "clip 2 none"))
+    return [f"{asked:<16}{answer} {zlib.crc32(answer.encode()):08x}" for asked, answer in rows]
 
 
 def _signed_lines() -> list[str]:
