@@ -59,7 +59,7 @@ def status(journal, recorder):
         "interval_s": interval_s + 60, "reset_cause": 1, "selftest": 64, "heard_ms": interval_s * 1000, "lost_ms": 120,
         "impulses": 4, "floor_db10": -612, "floor_min_db10": -655, "floor_max_db10": -601, "battery_mv": 3912,
         "position": position, "satellites": 9, "journal_permille": permille, "pending": journal.pending_count,
-        "firmware": b"12345678", "heap_free": 43_210, "refused": 312,
+        "firmware": b"12345678", "heap_free": 43_210, "refused": 312, "clips": bytes(32),
     }  # fmt: skip
     return named, interval_s
 
