@@ -18,6 +18,8 @@ def record_lines(message: bytes) -> list:
     lines.append("  " + time_text(named["time"]))
     if "restart" in named:
         lines.append("  restart: " + words.RESTARTS[named["restart"]])
+    for first, last in named.get("thinned", ()):
+        lines.append("  given up for room: numbers %d to %d" % (first, last))
     for observation in named.get("observations", ()):
         lines.append("  " + observation_text(observation))
     if "status" in named:

@@ -188,6 +188,52 @@ def test_what_the_station_gave_up_for_room_is_no_hole_in_what_it_holds(tmp_path,
     store.close()
 
 
+def made_with_gaps(tmp_path, thinned, pending, branch=None):
+    """Records 11 to 30 of a station whose base lost 1 to 10: 26 declares what was given up, 28 says what waits.
+
+    `branch` is made twice: what was sent of it was lost in a power cut, and the chain goes on from the one before it.
+    """
+    ridge = Signer("Ridge north", 1)
+    base = Base(tmp_path / "base", ridge)
+    made, lost = {}, None
+    for n in range(1, 31):
+        content = {"status": status(pending=pending)} if n == 28 else {"observations": [impulse()]}
+        if n == 26:
+            content = {"thinned": thinned}
+        if n == branch:
+            lost = ridge.sign(ridge.fields_of(START_US + MINUTE_US * n, observations=[impulse()]))
+            ridge.seq = n
+            continue
+        restart = {"restart": fields.RESTART_UNCLEAN} if n - 1 == branch else {}
+        made[n] = ridge.make(START_US + MINUTE_US * n, **content, **restart)
+    return base, made, lost
+
+
+def test_what_came_before_it_was_given_up_is_not_what_the_station_holds(tmp_path):
+    """It holds 11, 12, 14 and 16 to 27, and gave up 13 and 15, which are here; 11 is not, so nothing is decided yet."""
+    base, made, _ = made_with_gaps(tmp_path, [(13, 13), (15, 15)], pending=15)
+    base.receive(*[made[n] for n in range(12, 31)], at_us=NOW_US)
+    station = base.registry.find("Ridge north")
+    with pytest.raises(UsageError, match="says that 15 records wait for a receipt, and 14 that hang together"):
+        resume.take_up(base.deployment, base.registry, station, 12, "x")
+    base.receive(made[11], at_us=NOW_US)
+    assert resume.take_up(base.deployment, base.registry, station, 11, "x").held == 15
+
+
+def test_a_lost_branch_before_a_declared_gap_does_not_count(tmp_path):
+    """It holds 11 to 14, 16 and 21 to 27; 15 was lost after it was sent, 17 to 20 were given up; 11 is not here."""
+    base, made, branch = made_with_gaps(tmp_path, [(17, 20)], pending=12, branch=15)
+    station = base.registry.find("Ridge north")
+    base.receive(*[made[n] for n in (12, 13, 14)], branch, *[made[n] for n in range(21, 31)], at_us=NOW_US)
+    with pytest.raises(UsageError, match="no status record follows it yet"):  # 16 may lead on from 14 or from 15
+        resume.take_up(base.deployment, base.registry, station, 12, "x")
+    base.receive(made[16], at_us=NOW_US)
+    with pytest.raises(UsageError, match="says that 12 records wait for a receipt, and 11 that hang together"):
+        resume.take_up(base.deployment, base.registry, station, 12, "x")
+    base.receive(made[11], at_us=NOW_US)
+    assert resume.take_up(base.deployment, base.registry, station, 11, "x").held == 12
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(oldest=st.integers(1, 30), sent=st.integers(2, 30), gap=st.sets(st.integers(1, 30), max_size=3))
 def test_whatever_is_taken_up_no_receipt_covers_what_only_the_station_has(tmp_path_factory, oldest, sent, gap):
