@@ -1,6 +1,6 @@
 """Another authority or collector than the one that the station believes, by the signature of the authority it believes.
 
-In memory only while it is told. Checks no signature; `update` does, between `read` and `take`. What is kept is written
+In memory only while it is told. Checks no signature; `update` does, between `read` and `begin`. What is kept is written
 whole under another name and renamed: a power cut leaves the old key or the new one.
 """
 
@@ -19,20 +19,20 @@ def read(station, text: str, authority: bytes):
     parts = cose.parse(binascii.a2b_base64(text))
     named = payloads.decode(parts.payload)
     believed = authority if named["office"] == payloads.AUTHORITY else station.identity.collector_public
-    if named["new"] == believed:  # asked again, because the answer was lost
+    if named["public_key"] == believed:  # asked again, because the answer was lost
         return None, None, named
     if parts.kid != cose.key_id(authority):
         raise ValueError("kid: not of the authority known here")
-    if named["old"] != cose.key_id(believed):
-        raise ValueError("old: not the key believed here: an old handover, or one left out")
-    crypto.check_public_key(named["new"])
+    if named["kid"] != cose.key_id(believed):
+        raise ValueError("kid: not the key believed here: an old handover, or one left out")
+    crypto.check_public_key(named["public_key"])
     network = station.identity.network
     return cose.sig_structure(payloads.AAD_HANDOVER + network, parts.payload), parts.signature, named
 
 
-def take(station, named: dict) -> list:
+def begin(station, named: dict) -> list:
     """Believe it from now on."""
-    new = named["new"]
+    new = named["public_key"]
     if named["office"] == payloads.AUTHORITY:
         _keep(AUTHORITY, new)
     elif station.identity.collector_public != new:

@@ -31,7 +31,7 @@ def update(station, words) -> list:
         signed, signature, named = overlay.alone("holdfire_station.handover", "read", station, words[1], public)
         if signed:
             crypto.verify(public, signed, signature)
-        return overlay.alone("holdfire_station.handover", "take", station, named)
+        return overlay.alone("holdfire_station.handover", "begin", station, named)
     signed, signature, named = overlay.alone(
         "holdfire_station.update_offer", "read", words[1], public, station.identity.network)
     crypto.verify(public, signed, signature)  # nothing of `named` is believed before

@@ -37,7 +37,7 @@ class NotInOffice(ValueError):
 
 def sign_handover(office: int, old: bytes, new: bytes, network: bytes, authority: Authority) -> bytes:
     """What makes stations believe the public key `new` where they believed that of the kid `old`."""
-    payload = handover.encode({"office": office, "old": old, "new": new})
+    payload = handover.encode({"office": office, "kid": old, "public_key": new})
     kid = cose.key_id(authority.public)
     return record.sign1(payload, kid, handover.AAD_HANDOVER, network, authority.sign)
 

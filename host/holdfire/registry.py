@@ -276,7 +276,7 @@ class Registry:
             message = row.message("handover")
             old = (self.collectors if office == handover.COLLECTOR else self.authorities)[-1].kid
             try:
-                stated = {"office": office, "old": old, "new": public_key}
+                stated = {"office": office, "kid": old, "public_key": public_key}
                 offices.check_handover(message, stated, self.network, self.authority_public)
             except ValueError as error:
                 raise row.fail("handover", str(error)) from None

@@ -16,8 +16,8 @@ COLLECTOR = 2
 
 HANDOVER = Shape("handover", (
     (1, "office", fields.UINT, 1, 2, True),  # whose key is replaced: 1 the authority's, 2 the collector's
-    (2, "old", fields.BYTES, fields.KID_BYTES, fields.KID_BYTES, True),  # kid of the key that a station believed
-    (3, "new", fields.BYTES, fields.PUBLIC_KEY_BYTES, fields.PUBLIC_KEY_BYTES, True),  # the public key from now on
+    (2, "kid", fields.BYTES, fields.KID_BYTES, fields.KID_BYTES, True),  # of the key that is replaced
+    (3, "public_key", fields.BYTES, fields.PUBLIC_KEY_BYTES, fields.PUBLIC_KEY_BYTES, True),  # that takes its place
 ))
 
 

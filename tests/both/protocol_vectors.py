@@ -8,7 +8,7 @@ import gc
 import json
 import sys
 
-from holdfire_protocol import cbor, cose, enrolment, frame, line, record, schema
+from holdfire_protocol import cbor, cose, enrolment, frame, handover, line, record, schema, update
 
 UNHEX = bytes.fromhex
 
@@ -136,6 +136,8 @@ RUN = {
     "record": run_signed(record.encode_record, record.decode_record),
     "beacon": run_signed(record.encode_beacon, record.decode_beacon),
     "enrolment": run_signed(enrolment.encode, enrolment.decode),
+    "update": run_signed(update.encode, update.decode),
+    "handover": run_signed(handover.encode, handover.decode),
 }
 
 

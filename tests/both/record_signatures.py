@@ -1,6 +1,6 @@
 """Verifies signed messages: on CPython with the host's verifier, on MicroPython with the chip's.
 
-Each line of the input file is `record`, `beacon` or `enrolment`, a public key, a network id and a message, in hex.
+Each line of the input file is a kind of message (see AAD), a public key, a network id and a message, in hex.
 Prints an outcome for each. Not a test by itself: test_record_signatures.py compares.
 """
 
@@ -18,9 +18,10 @@ try:  # once, while the heap is empty: the verifier keeps its workspace, the lar
 except ValueError:
     pass
 
-from holdfire_protocol import cose, enrolment, fields, record
+from holdfire_protocol import cose, enrolment, fields, handover, record, update
 
-AAD = {"record": fields.AAD_RECORD, "beacon": fields.AAD_BEACON, "enrolment": enrolment.AAD_ENROLMENT}
+AAD = {"record": fields.AAD_RECORD, "beacon": fields.AAD_BEACON, "enrolment": enrolment.AAD_ENROLMENT,
+       "update": update.AAD_UPDATE, "handover": handover.AAD_HANDOVER}
 
 
 def outcome(kind, public, network, message):

@@ -28,7 +28,7 @@ def render() -> str:
     parts += [_rule(tables[variant.name]) for _, variant in fields.OBSERVATION.variants]
     parts.append(_instant(tables["instant"]))
     parts.append("\n")
-    for name in ("enrolment", "update"):
+    for name in ("enrolment", "update", "handover"):
         parts += [_signed(name), _rule(tables[name])]
     return "".join(parts).rstrip("\n") + "\n"
 

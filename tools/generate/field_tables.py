@@ -6,12 +6,13 @@ import io
 import pathlib
 import tokenize
 
-from holdfire_protocol import clip, enrolment, fields, update
+from holdfire_protocol import clip, enrolment, fields, handover, update
 
 SOURCE = pathlib.Path(fields.__file__)
 ENROLMENT_SOURCE = pathlib.Path(enrolment.__file__)
 CLIP_SOURCE = pathlib.Path(clip.__file__)
 UPDATE_SOURCE = pathlib.Path(update.__file__)
+HANDOVER_SOURCE = pathlib.Path(handover.__file__)
 SHAPES = ("RECORD", "TIME", "STATUS", "POSITION", "RUN", "BEACON", "RECEIPT")  # and the variants of OBSERVATION
 
 
@@ -44,7 +45,10 @@ def tables() -> dict[str, Table]:
     for _, variant in fields.OBSERVATION.variants:
         rows = lines[variant.name.upper() + "_ROWS"]
         found[variant.name] = _table(variant.name, list(variant.rows), False, rows, comments)
-    single = ((enrolment.ENROLMENT, ENROLMENT_SOURCE), (clip.CLIP, CLIP_SOURCE), (update.UPDATE, UPDATE_SOURCE))
+    single = (
+        (enrolment.ENROLMENT, ENROLMENT_SOURCE), (clip.CLIP, CLIP_SOURCE), (update.UPDATE, UPDATE_SOURCE),
+        (handover.HANDOVER, HANDOVER_SOURCE),
+    )  # fmt: skip
     for shape, source in single:
         lines = _row_lines(source)[shape.name.upper()]
         found[shape.name] = _table(shape.name, list(shape.rows), shape.is_tuple, lines, _comments(source))

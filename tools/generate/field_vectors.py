@@ -1,11 +1,11 @@
-"""Vectors of signed records, beacons and enrolments: fields, every bound, rules between fields, the signature."""
+"""Vectors of all signed messages: fields, every bound, rules between fields, the signature."""
 
 import hashlib
 
 from generate import samples
-from generate.samples import COLLECTOR, NETWORK, OTHER_NETWORK, STATION
-from generate.vector_form import KEYS, bad, good
-from holdfire_protocol import cbor, cose, enrolment, fields, record, schema
+from generate.samples import AUTHORITY, COLLECTOR, NETWORK, OTHER_NETWORK, STATION
+from generate.vector_form import AUTHORITY_KEYS, KEYS, bad, good
+from holdfire_protocol import cbor, cose, enrolment, fields, handover, record, schema, update
 
 L = 2**252 + 27742317777372353535851937790883648493  # order of the base point, RFC 8032 section 5.1
 SMALL_ORDER = bytes([1]) + bytes(31)  # the neutral element
@@ -137,6 +137,57 @@ def enrolments() -> dict:
             )
             for what, name in (("an escape", b"a\x1b[2J"), ("a blank", b"a b"), ("a byte above 0x7e", b"\x7f"))
         ],
+    }
+
+
+def updates() -> dict:
+    base = samples.UPDATE
+    accepted = [
+        ("programs", "for a plain ESP32", base),
+        ("longest", "all fields at their greatest", {**_edge(update.UPDATE, 4, True), "board": b"~" * 32}),
+        ("shortest", "all fields at their least", {**_edge(update.UPDATE, 3, True), "board": b"!"}),
+    ]
+    return {
+        "about": "Signed updates (SPEC.md section 19), as record.json; the authority signs.",
+        **KEYS,
+        **AUTHORITY_KEYS,
+        "good": [_good(name, why, AUTHORITY.update(named), named) for name, why, named in accepted],
+        "bad_messages": _signature_faults(
+            samples.UPDATE_MESSAGE, AUTHORITY, update.AAD_UPDATE, handover.AAD_HANDOVER
+        ),
+        "bad_payloads": _field_faults(update.UPDATE, base)
+        + [
+            _refused(
+                f"board with {what}",
+                "it is printed",
+                "board: not printable ASCII",
+                _swap(schema.pack(update.UPDATE, base), 2, name),
+                cddl=False,
+            )
+            for what, name in (("an escape", b"a\x1b[2J"), ("a blank", b"a b"), ("a byte above 0x7e", b"\x7f"))
+        ],
+    }
+
+
+def handovers() -> dict:
+    base = samples.HANDOVER
+    accepted = [
+        ("the collector's", "another collector from now on", base),
+        (
+            "the authority's",
+            "another authority from now on",
+            {**base, "office": handover.AUTHORITY, "kid": AUTHORITY.kid},
+        ),
+    ]
+    return {
+        "about": "Signed handovers (SPEC.md section 20), as record.json; the authority signs.",
+        **KEYS,
+        **AUTHORITY_KEYS,
+        "good": [_good(name, why, AUTHORITY.handover(named), named) for name, why, named in accepted],
+        "bad_messages": _signature_faults(
+            samples.HANDOVER_MESSAGE, AUTHORITY, handover.AAD_HANDOVER, update.AAD_UPDATE
+        ),
+        "bad_payloads": _field_faults(handover.HANDOVER, base),
     }
 
 

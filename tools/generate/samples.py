@@ -1,14 +1,15 @@
 """The fixed keys, deployment and records that the vectors and the pages of SPEC.md are made of; for nothing else.
 
-The keys are published: RFC 8032 section 7.1, test 1 is the station and test 2 the collector.
+The keys are published: RFC 8032 section 7.1, test 1 is the station, test 2 the collector, test 3 the authority.
 """
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from holdfire_protocol import cose, enrolment, fields, record
+from holdfire_protocol import cose, enrolment, fields, handover, record, update
 
 STATION_SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 COLLECTOR_SECRET = bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
+AUTHORITY_SECRET = bytes.fromhex("c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7")
 NETWORK = bytes.fromhex("00112233445566778899aabbccddeeff")
 OTHER_NETWORK = bytes.fromhex("00112233445566778899aabbccddeefe")  # the same frame tag, another deployment
 
@@ -35,12 +36,19 @@ class Signer:
     def enrolment(self, named: dict) -> bytes:
         return self.seal(enrolment.encode(named), enrolment.AAD_ENROLMENT)
 
+    def update(self, named: dict) -> bytes:
+        return self.seal(update.encode(named), update.AAD_UPDATE)
+
+    def handover(self, named: dict) -> bytes:
+        return self.seal(handover.encode(named), handover.AAD_HANDOVER)
+
     def beacon(self, named: dict) -> bytes:
         return self.seal(record.encode_beacon(named), fields.AAD_BEACON)
 
 
 STATION = Signer(STATION_SECRET)
 COLLECTOR = Signer(COLLECTOR_SECRET)
+AUTHORITY = Signer(AUTHORITY_SECRET)
 GENESIS = record.genesis(NETWORK, STATION.public)
 
 NO_TIME = (fields.TIME_NONE, 0, fields.U32)
@@ -83,3 +91,11 @@ ENROLMENT = {
     "board": b"esp32-devkit", "firmware": STATUS["firmware"], "challenge": bytes(range(0xC0, 0xD0)),
 }
 ENROLMENT_MESSAGE = STATION.enrolment(ENROLMENT)
+
+UPDATE = {
+    "number": 99_999_999, "board": b"esp32-devkit", "mpy": 0x0A06, "firmware": STATUS["firmware"], "size": 41 * 4096,
+    "image": bytes(range(0x20)),
+}
+UPDATE_MESSAGE = AUTHORITY.update(UPDATE)
+HANDOVER = {"office": handover.COLLECTOR, "kid": COLLECTOR.kid, "public_key": STATION.public}
+HANDOVER_MESSAGE = AUTHORITY.handover(HANDOVER)

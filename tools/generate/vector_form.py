@@ -2,7 +2,7 @@
 
 import json
 
-from generate.samples import COLLECTOR, GENESIS, NETWORK, STATION
+from generate.samples import AUTHORITY, COLLECTOR, GENESIS, NETWORK, STATION
 
 MADE = "made by tools/generate"
 KEYS = {
@@ -10,6 +10,8 @@ KEYS = {
     **{name: {"secret_key": key.secret.hex(), "public_key": key.public.hex(), "kid": key.kid.hex()}
        for name, key in (("station", STATION), ("collector", COLLECTOR))},
 }
+AUTHORITY_KEYS = {"authority": {
+    "secret_key": AUTHORITY.secret.hex(), "public_key": AUTHORITY.public.hex(), "kid": AUTHORITY.kid.hex()}}
 
 
 def good(name: str, reason: str, source: str = MADE, **parts) -> dict:
