@@ -275,6 +275,7 @@ class Pull:
         if not outcome.keeps_clips:
             return
         first, last = int(listed[1]), int(listed[2])
+        outcome.clips_known = outcome.clips_gone = 0  # a cable may have been put back meanwhile
         if last - first >= CLIPS_MOST:
             raise PortError(f"{self.port}: clips {first} to {last} are more than any station holds: not believed")
         missed_at_once = 0

@@ -20,7 +20,6 @@ from holdfire_protocol import fields
 from . import evidence, sound, times
 from .clips import Clip
 from .errors import Refused, StorageError, UsageError
-from .files import write_atomically
 from .registry import Station
 from .verify import Verified, Verifier
 
@@ -110,8 +109,10 @@ class RecordFile:
         other = "name another file with -o"
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UsageError(f"{self.path} is being written by another program (holdfire pull?): {other}") from None
+        except OSError:
+            pass  # a file system that knows no locks
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
             raise UsageError(f"{self.path} is no file, or larger than any station's memory: {other}")
@@ -187,14 +188,23 @@ class ClipFolder:
         return [path.read_bytes() for path in sorted(self.path.glob(f"{number:06d}-*.cbor"))]
 
     def keep(self, clip: Clip) -> None:
-        """Whole or not at all."""
+        """Whole or not at all; the bytes last, since they say that it is here."""
         name = f"{clip.number:06d}-{clip.hash.hex()[:12]}"
+        self._write(f"{name}.wav", sound.wav(clip.named))
+        self._write(f"{name}.cbor", clip.data)
+
+    def _write(self, name: str, data: bytes) -> None:
+        # Not files.write_atomically: a stick with FAT refuses its permissions.
+        path, new = self.path / name, self.path / f".{name}.new"
         try:
             self.path.mkdir(exist_ok=True)
-            write_atomically(self.path / f"{name}.wav", sound.wav(clip.named), 0o644, new=False)
-            write_atomically(self.path / f"{name}.cbor", clip.data, 0o644, new=False)
+            with open(new, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(new, path)
         except OSError as error:
-            raise _full(self.path, error) from None
+            raise _full(path, error) from None
 
 
 def _full(path: Path, error: OSError) -> StorageError:

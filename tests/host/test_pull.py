@@ -366,6 +366,32 @@ def test_a_broken_chain_is_told_at_once_and_fails_the_whole(made, capsys):
     assert code == 1 and "CHAIN BREAK: record 7 does not follow record 6" in err and "1 check FAILED" in out
 
 
+def test_a_chain_that_began_anew_after_its_journal_was_lost_goes_into_the_same_file(made, capsys):
+    ridge = Signer("Ridge", 1)
+    made.messages = some_records(ridge, 6)
+    assert run(made, capsys)[0] == 0
+    ridge.prev = record.genesis(ridge.network, ridge.public)
+    restart = ridge.make(START_US + 7 * MINUTE_US, status=status(), restart=fields.RESTART_JOURNAL_LOST)
+    made.messages = {7: restart, 8: ridge.make(START_US + 8 * MINUTE_US, status=status())}
+    code, out, err = run(made, capsys)
+    assert code == 0 and "BREAK" not in err
+    assert "8 records, numbers 1 to 8" in out and "lost its journal before record 7" in out
+
+
+def test_a_station_that_makes_records_as_fast_as_they_are_pulled_does_not_keep_it_for_ever(made, capsys):
+    honest = made.on_pull
+
+    def on_pull(first):
+        for _ in range(6):
+            message = made.signer.make(START_US + 20 * MINUTE_US, status=status())
+            made.messages[made.signer.seq] = message
+        honest(first)
+
+    made.on_pull = on_pull
+    assert run(made, capsys)[0] == 0
+    assert len([text for text in made.asked if text.startswith("pull")]) == 4  # 14 and the first 6
+
+
 def test_declared_and_undeclared_gaps_are_told_apart(made, capsys):
     ridge = Signer("Ridge", 1)
     messages = some_records(ridge, 6)
