@@ -1,10 +1,11 @@
 """The busiest hour of a journal, cut at each flash operation in each way, and byte by byte. Runs under MicroPython.
 
-    micropython -X heapsize=512K journal_every_cut.py IMAGE STRIDE
+    micropython -X heapsize=512K journal_every_cut.py IMAGE STRIDE SECOND_STRIDE
 
 A nearly full ring; then records in both lanes, erasing ahead, a receipt, a new sector, thinning, the counter's turn
 to its other sector. Prints for each way of failing how many cuts were survived. STRIDE: 1 cuts at every byte, 13 at
-each 13th.
+each 13th. Then twice: after each SECOND_STRIDE-th of those cuts, the start that follows and its first records are cut
+at each of their operations in turn.
 """
 
 import random
@@ -54,18 +55,28 @@ def copy(source, target):
                 file.write(PART, size)
 
 
-def cut_is_survived(image, start, faults):
-    """False if the hour ended before the cut came."""
+def first_minute(life):
+    """A start, all that was promised, a record in each lane."""
+    life.check()
+    life.append(alert=True)
+    life.append(alert=False)
+
+
+def cut_is_survived(image, start, faults, work=busy_hour, again=None):
+    """False if the work ended before the cut came. `again`: where to leave the image as the cut left it."""
     copy(start, image)
     random.seed(7)
     oracle = Oracle(image + ".oracle")
     life = Life(image, oracle, faults, dict(TOTALS))
+    life.erases_ahead = 1
     try:
         life.boot()
-        busy_hour(life)
+        work(life)
         return False
     except PowerCut:
         life.flash.close()
+    if again:
+        copy(image, again)
     for seed in (1, 2):  # twice: what one start-up saw, the next must see
         life = Life(image, oracle, Faults(seed=seed), dict(TOTALS))
         life.boot()
@@ -75,7 +86,7 @@ def cut_is_survived(image, start, faults):
     return True
 
 
-def main(image, stride):
+def main(image, stride, second_stride):
     start = image + ".start"
     random.seed(3)
     life = Life(start, Oracle(start + ".oracle"), Faults(), dict(TOTALS))
@@ -94,5 +105,16 @@ def main(image, stride):
         cuts += 1
     print("at_byte", cuts)
 
+    left = image + ".cut"
+    first = twice = 0
+    ways = ("torn", "not_applied", "unreported")
+    while cut_is_survived(image, start, Faults(first // 3, ways[first % 3], seed=first + 7), again=left):
+        second = 0
+        while cut_is_survived(image, left, Faults(second, ways[(first + second) % 3], seed=second), work=first_minute):
+            second += 1
+        twice += second
+        first += second_stride
+    print("twice", twice)
 
-main(sys.argv[1], int(sys.argv[2]))
+
+main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

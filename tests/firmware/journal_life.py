@@ -27,7 +27,8 @@ TABLE = (
     ("journal", 1, 0x41, COUNTER_SECTORS * SECTOR_BYTES, SECTORS * SECTOR_BYTES),
 )
 GENESIS = "00" * 8
-TOTALS = {"records": 0, "full": 0, "thinned": 0, "wiped": 0}
+PART = bytearray(SECTOR_BYTES)
+TOTALS = {"records": 0, "full": 0, "thinned": 0, "wiped": 0, "turned_back": 0}
 
 
 def digest(record):
@@ -46,6 +47,7 @@ class Oracle:
         self.last = (0, GENESIS)
         self.open = {}  # seq: (digest, alert) of entries without receipt
         self.trying = None  # the append, receipt or thin that had not returned
+        self.old_copy = None  # what the journal held when somebody copied it to PATH.old
         try:
             with open(path) as file:
                 for line in file:
@@ -114,6 +116,7 @@ class Life:
         self.oracle = oracle
         self.totals = totals
         self.base_away = random.getrandbits(3) < 6
+        self.erases_ahead = random.getrandbits(1)
         self.flash = NorFlash(image, (SECTORS + COUNTER_SECTORS) * SECTOR_BYTES, faults)
         esp32.attach(self.flash, TABLE)
 
@@ -121,6 +124,9 @@ class Life:
         self.counter = Counter(esp32.Partition("counters"), 0)
         self.journal = Journal(esp32.Partition("journal"))
         self.journal.recover()
+        for part in (self.journal, self.counter) if self.erases_ahead else ():  # startup.py's way; safe.py has another
+            while part.maintain():
+                pass
 
     def check(self):
         """Everything promised is there and nothing else is."""
@@ -181,6 +187,8 @@ class Life:
                 self.thin()
             elif chance == 30 and random.getrandbits(7) == 0:
                 self.wipe()
+            elif chance == 31 and random.getrandbits(1) == 0:
+                self.turn_back()
             else:
                 self.look()
 
@@ -244,6 +252,34 @@ class Life:
         self.boot()
         self.flash.faults = faults
         self.totals["wiped"] += 1
+
+
+    def turn_back(self):
+        """Somebody keeps a copy of the journal, and puts it back later. The counter must not care."""
+        oracle = self.oracle
+        turns = oracle.old_copy is not None
+        faults, self.flash.faults = self.flash.faults, Faults()
+        with open(oracle.path + ".old", "rb" if turns else "wb") as file:
+            for at in range(COUNTER_SECTORS * SECTOR_BYTES, (COUNTER_SECTORS + SECTORS) * SECTOR_BYTES, len(PART)):
+                if turns:
+                    file.readinto(PART)
+                    self.flash.erase(at)
+                    self.flash.program(at, PART)
+                else:
+                    self.flash.read(at, PART)
+                    file.write(PART)
+        if not turns:
+            held = dict(oracle.open)
+            oracle.old_copy = held, oracle.last, oracle.receipted, oracle.attempted, list(oracle.doomed)
+            self.flash.faults = faults
+            return
+        oracle.open, oracle.last, oracle.receipted, oracle.attempted, oracle.doomed = oracle.old_copy
+        oracle.old_copy = None
+        oracle.rewrite()
+        self.boot()
+        self.check()
+        self.flash.faults = faults
+        self.totals["turned_back"] += 1
 
 
 def chance_of_cut(seed, cut):

@@ -172,6 +172,43 @@ assert make() == 4 and opened(4)["restart"] == fields.RESTART_JOURNAL_LOST and o
 """)
 
 
+def test_a_journal_put_back_from_an_old_copy_says_so_and_repeats_no_number(tmp_path):
+    """Whoever has the flash in hand can put an older state back; with it come old receipts, but no old numbers."""
+    run(tmp_path, """
+SECTOR = bytearray(4096)
+
+def copy_away():
+    with open(IMAGE + ".old", "wb") as file:
+        for sector in range(0x20):
+            esp32.Partition("journal").readblocks(sector, SECTOR)
+            file.write(SECTOR)
+
+def put_back():
+    with open(IMAGE + ".old", "rb") as file:
+        for sector in range(0x20):
+            file.readinto(SECTOR)
+            esp32.Partition("journal").writeblocks(sector, SECTOR)  # erases, then programs
+
+for _ in range(3):
+    make()
+copy_away()
+third = record.record_hash(journal.read(3))
+for _ in range(40):
+    make()
+journal.receipt(20)
+sent = {seq: record.record_hash(journal.read(seq)) for seq in range(1, 44)}
+put_back()
+power_on()
+assert journal.last_seq == 3 and journal.receipted == 0
+assert make() == 44 and opened(44)["restart"] == fields.RESTART_UNCLEAN and opened(44)["prev"] == third
+refused(beacon(1, 20, digest=sent[20]), "not held")  # a receipt for what was taken away frees nothing of what is here
+put_back()
+power_on()
+assert make() == 45 and opened(45)["restart"] == fields.RESTART_UNCLEAN and opened(45)["prev"] == third
+assert [record.record_hash(journal.read(seq)) for seq in (1, 2, 3)] == [sent[seq] for seq in (1, 2, 3)]
+""")
+
+
 def test_two_tasks_that_record_at_once_make_two_links_of_one_chain(tmp_path):
     run(tmp_path, """
 async def both():

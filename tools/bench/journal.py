@@ -203,7 +203,7 @@ def main(args: argparse.Namespace) -> int:
         if not args.only_cuts:
             measure(folder)
         if args.every_byte:
-            done = run_micropython(EVERY_CUT, folder / "every.bin", 1, heap="512K", path=SIM_PATH, timeout=1800)
+            done = run_micropython(EVERY_CUT, folder / "every.bin", 1, 1, heap="512K", path=SIM_PATH, timeout=1800)
             print("cuts of the busiest hour, all survived:", ", ".join(done.stdout.split("\n")[:-1]))
             seed = args.seed or int(time.time()) % 1_000_000
             done = run_micropython(UNSETTLED, folder / "u.bin", seed, 30, heap="512K", path=SIM_PATH, timeout=1800)
