@@ -3,7 +3,7 @@
 It is kept apart from the collector's key: a base needs it only while a station is provisioned or the registry changed,
 and it may live on a stick that is otherwise in a safe. The file is PKCS#8 in PEM, encrypted by scrypt and AES-256-CBC
 (PBES2 with the scrypt of RFC 7914 section 7), so `openssl pkey -in authority.key` reads it too. What signs stands
-behind `Authority`, one method and a public key; a hardware token would be another class of that form. None is built.
+behind `Authority`, one method and a public key; a key on a hardware token (`hardware_token.py`) is one, too.
 """
 
 import base64
@@ -95,23 +95,23 @@ def check_passphrase(passphrase: str) -> None:
         )
 
 
-def ask_passphrase(file: str | None, new: bool = False) -> str:
-    """From `file`, else from $HOLDFIRE_PASSPHRASE, else asked for on the terminal; `new` asks twice."""
+def ask_passphrase(file: str | None, new: bool = False, what: str = "passphrase") -> str:
+    """`what`, from `file`, else from $HOLDFIRE_PASSPHRASE, else asked for on the terminal; `new` asks twice."""
     if file is not None:
         try:
             with open(file, encoding="utf-8") as opened:
                 return opened.read(4096).rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
-            raise RegistryError(f"cannot read the passphrase file {file}: {reason}") from None
+            raise RegistryError(f"cannot read the {what} file {file}: {reason}") from None
     if VARIABLE in os.environ:
         return os.environ[VARIABLE]
     if not sys.stdin.isatty():
         raise RegistryError(
-            "the authority's passphrase is needed and nobody is there to type it: run this in a terminal,"
+            f"the authority's {what} is needed and nobody is there to type it: run this in a terminal,"
             f" or give --passphrase-file FILE or ${VARIABLE}"
         )
-    passphrase = getpass.getpass("New passphrase for the authority's key: " if new else "Authority's passphrase: ")
+    passphrase = getpass.getpass("New passphrase for the authority's key: " if new else f"Authority's {what}: ")
     if new:
         check_passphrase(passphrase)
         if getpass.getpass("The same again: ") != passphrase:

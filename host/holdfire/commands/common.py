@@ -4,9 +4,10 @@ import argparse
 import contextlib
 import os
 import re
+from functools import partial
 from pathlib import Path
 
-from .. import authority, times
+from .. import authority, hardware_token, times
 from ..errors import UsageError
 from ..registry import Deployment, Registry
 from ..views import View
@@ -33,12 +34,14 @@ def add_period(parser: argparse.ArgumentParser, of_what: str) -> None:
 
 def add_key(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--key", metavar="FILE", default=None,
-        help="the authority's key, as in --key /media/stick/authority.key (default: authority.key in --dir)",
+        "--key", metavar="KEY", default=None,
+        help="the authority's key, a file or on a token, as in --key /media/stick/authority.key or"
+        " --key 'pkcs11:token=holdfire?module-path=...' (default: authority.key in --dir)",
     )  # fmt: skip
     parser.add_argument(
         "--passphrase-file", metavar="FILE", default=None,
-        help=f"its passphrase, as in --passphrase-file secret.txt (default: ${authority.VARIABLE}, else asked for)",
+        help="its passphrase or PIN, as in --passphrase-file secret.txt"
+        f" (default: ${authority.VARIABLE}, else asked for)",
     )  # fmt: skip
 
 
@@ -50,21 +53,31 @@ def deployment(args: argparse.Namespace) -> Deployment:
     return Deployment(Path(args.dir or os.environ.get("HOLDFIRE_DIR") or DEFAULT_DIRECTORY))
 
 
-def key_path(args: argparse.Namespace) -> Path:
-    return Path(args.key) if args.key else deployment(args).authority_path
+def key_name(args: argparse.Namespace) -> str:
+    """The authority's key as it was named: a file, or the URI of a key on a token."""
+    return args.key or str(deployment(args).authority_path)
 
 
-def unlock(args: argparse.Namespace) -> authority.KeyInMemory:
+def unlock(args: argparse.Namespace) -> authority.Authority:
     """The deployment's authority, for a command that changes the registry."""
-    return authority.load(key_path(args), authority.ask_passphrase(args.passphrase_file))
+    name, file = key_name(args), args.passphrase_file
+    if is_on_token(name):
+        return hardware_token.open_key(name, lambda: authority.ask_passphrase(file, what="PIN"))
+    return authority.load(Path(name), authority.ask_passphrase(file))
 
 
-def unlock_new(written: str, passphrase_file: str | None) -> authority.KeyInMemory:
-    """The key that an authority's is to be replaced by: that of the file, made where there is none."""
-    path = Path(written)
-    if path.exists():
-        return authority.load(path, authority.ask_passphrase(passphrase_file))
-    return authority.create(path, authority.ask_passphrase(passphrase_file, new=True))
+def unlock_new(name: str, passphrase_file: str | None) -> authority.Authority:
+    """The key of that name, made where there is none."""
+    if is_on_token(name):
+        ask = partial(authority.ask_passphrase, passphrase_file, what="PIN")
+        return hardware_token.open_key(name, ask, make=True)
+    if Path(name).exists():  # an earlier try was cut, or one authority serves two deployments
+        return authority.load(Path(name), authority.ask_passphrase(passphrase_file))
+    return authority.create(Path(name), authority.ask_passphrase(passphrase_file, new=True))
+
+
+def is_on_token(name: str) -> bool:
+    return name.startswith(hardware_token.SCHEME)
 
 
 def open_view(args: argparse.Namespace) -> tuple[Registry, View]:

@@ -3,12 +3,12 @@
 DIR then holds registry.json (public: give it to everyone who shall check evidence), collector.key (private: the base
 works with it) and authority.key (private, encrypted: whoever holds it and its passphrase decides which stations
 count). Keep copies of both keys in a safe; the authority's is best kept there only, as with --key
-/media/stick/authority.key. Nothing is ever overwritten.
+/media/stick/authority.key, or on a hardware token that knows Ed25519. Nothing is ever overwritten.
 """
 
 import argparse
 
-from .. import authority, times
+from .. import times
 from ..output import GOOD, Section, print_report
 from ..registry import check_name
 from . import common
@@ -17,6 +17,7 @@ HELP = "found a deployment: network id, keys, signed registry"
 EXAMPLES = (
     "holdfire init --name 'Valley line'",
     "holdfire init /srv/holdfire --name 'Valley line' --key /media/stick/authority.key",
+    "holdfire init --name 'Valley line' --key 'pkcs11:token=holdfire?module-path=/usr/lib/softhsm/libsofthsm2.so'",
 )
 
 
@@ -30,13 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    base, path = common.deployment(args), common.key_path(args)
+    base, name = common.deployment(args), common.key_name(args)
     base.check_new()
     check_name(args.name, base.registry_path, "name")
-    if path.exists():  # an earlier try was cut, or one authority serves two deployments
-        key = common.unlock(args)
-    else:
-        key = authority.create(path, authority.ask_passphrase(args.passphrase_file, new=True))
+    key = common.unlock_new(name, args.passphrase_file)
     registry = base.found(args.name, times.now_us(), key)
     section = Section(f"Founded {registry.name}")
     section.add("network", registry.network.hex())
@@ -44,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     section.add("authority", registry.authority_kid.hex())
     section.add("registry", f"{base.registry_path} (public: with it anyone can check evidence)", GOOD)
     section.add("private key", f"{base.key_path} (the base's; keep a copy in a safe place, and nowhere else)")
-    section.add("private key", f"{path} (the authority's, encrypted; keep it and its passphrase apart)")
+    kept = "on the token; keep it and its PIN apart" if common.is_on_token(name) else (
+        "encrypted; keep it and its passphrase apart")  # fmt: skip
+    section.add("private key", f"{name} (the authority's, {kept})")
     print_report([section])
     print("\nNext: connect a station and run: holdfire provision PORT --name 'Ridge north'")
     return 0

@@ -15,7 +15,7 @@ from .. import card, enrol, times, update
 from ..authority import Authority
 from ..enrolled import Station
 from ..errors import ClockError, PortError, RegistryError
-from ..output import BAD, GOOD, WARN, Cell, Section, print_json, print_report, print_table
+from ..output import BAD, GOOD, WARN, Cell, Section, clean, print_json, print_report, print_table
 from ..registry import Registry
 from . import common, provision
 
@@ -99,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for made in (replaced, collector, refounded):
         made.add_argument("--why", required=True, help="for the history, as in --why 'Anna leaves'")
         common.add_key(made)
-    replaced.add_argument("--new-key", metavar="FILE", required=True,
+    replaced.add_argument("--new-key", metavar="KEY", required=True,
                           help="the key from now on, made if need be: --new-key /media/other/authority.key")
     replaced.add_argument("--new-passphrase-file", metavar="FILE",
                           help="its passphrase, as in --new-passphrase-file new.txt (default: as --passphrase-file)")
@@ -323,7 +323,7 @@ def _authority(args: argparse.Namespace) -> int:
         registry.hand_over_authority(new, now_us, args.why)
         return (
             f"The authority is {registry.authority_kid.hex()} now, by its own signature and that of {old}; from now on:"
-            f" --key {args.new_key}. Tell the stations: holdfire registry tell PORT. The cards show the old one."
+            f" --key {clean(args.new_key)}. Tell the stations: holdfire registry tell PORT. The cards show the old one."
         )
 
     return _change_keys(args, key, change)
@@ -353,7 +353,7 @@ def _collector(args: argparse.Namespace) -> int:
 
 
 def _refound(args: argparse.Namespace) -> int:
-    new = common.unlock_new(str(common.key_path(args)), args.passphrase_file)
+    new = common.unlock_new(common.key_name(args), args.passphrase_file)
 
     def change(registry: Registry, now_us: int) -> str:
         lost = registry.authority_kid.hex()
