@@ -14,6 +14,8 @@ import time
 from tests.firmware.test_journal import AWAY
 from tests.firmware.test_journal_cuts import EVERY_CUT, SIM_PATH, UNSETTLED, survive
 from tests.mpy import DEVICE_PATH, REPO, run_micropython
+from tests.system.test_station_cuts import OPERATIONS, START_OPERATIONS
+from tests.system.test_station_cuts import Life as StationLife
 
 import boards
 
@@ -128,6 +130,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alerts-an-hour", type=int, default=20, help="meanwhile (default 20)")
     parser.add_argument("--cuts", type=int, default=1000, help="random power cuts to survive (default 1000)")
     parser.add_argument("--seed", type=int, default=None, help="replay: the seed that a failure printed")
+    parser.add_argument("--station-cuts", type=int, metavar="CUTS",
+                        help="only this: power cuts of a whole simulated station, which must come up, hear, and still "
+                        "hold all it sent (about 3 s each)")
     parser.add_argument("--only-cuts", action="store_true", help="skip the measurements")
     parser.add_argument("--every-byte", action="store_true", help="also cut the busiest hour after every single byte")
 
@@ -176,6 +181,20 @@ def cut(folder: pathlib.Path, cuts: int, seed: int) -> None:
     print(f"  nothing promised was lost, no number came twice ({time.monotonic() - started:.0f} s)")
 
 
+def cut_station(folder: pathlib.Path, cuts: int, seed: int) -> None:
+    print(f"power cuts of a whole station: {cuts}, seed {seed}", flush=True)
+    life = StationLife(folder, seed)
+    try:
+        for done in range(cuts):
+            life.cut(START_OPERATIONS if done % 2 else OPERATIONS)
+            print(f"\r  {done + 1} survived", end="", flush=True)
+    except AssertionError as error:
+        sys.exit(f"\nFAILED: {error}")
+    finally:
+        life.end()
+    print(f"\n  it came up and heard each time; {len(life.hashes)} records sent, all still held, no number twice")
+
+
 def away(folder: pathlib.Path, days: int, alerts_an_hour: int) -> int:
     chips = folder / "sim"  # without the simulator's clock: nothing here waits
     chips.mkdir()
@@ -200,14 +219,17 @@ def main(args: argparse.Namespace) -> int:
         folder = pathlib.Path(name)
         if args.away_days:
             return away(folder, args.away_days, args.alerts_an_hour)
+        seed = args.seed if args.seed is not None else int(time.time()) % 1_000_000
+        if args.station_cuts:
+            cut_station(folder, args.station_cuts, seed)
+            return 0
         if not args.only_cuts:
             measure(folder)
         if args.every_byte:
             done = run_micropython(EVERY_CUT, folder / "every.bin", 1, 1, heap="512K", path=SIM_PATH, timeout=1800)
             print("cuts of the busiest hour, all survived:", ", ".join(done.stdout.split("\n")[:-1]))
-            seed = args.seed or int(time.time()) % 1_000_000
             done = run_micropython(UNSETTLED, folder / "u.bin", seed, 30, heap="512K", path=SIM_PATH, timeout=1800)
             print("cuts that left a cell between 0 and 1, all starts agree:", done.stdout.strip())
         if args.cuts:
-            cut(folder, args.cuts, args.seed if args.seed is not None else int(time.time()) % 1_000_000)
+            cut(folder, args.cuts, seed)
     return 0
