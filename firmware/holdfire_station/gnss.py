@@ -7,7 +7,7 @@ from machine import UART, Pin
 from .nmea import Fix
 
 READ_BYTES = 128
-WEIGHED_US = 4_000_000  # the driver hands bytes on by 120: 3 % of what 9600 baud carry in that time
+WEIGHED_US = 4_000_000  # four rounds of sentences, and many polls
 FULL_PERCENT = 96
 
 

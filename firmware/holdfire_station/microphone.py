@@ -22,7 +22,8 @@ class Microphone:
     def __init__(self, settings: dict, monotonic, detector, on_impulse):
         self._rate_hz = settings["sample_rate_hz"]
         self._group_delay_us = settings["group_delay_us"]  # of the microphone's own filters
-        self._ring_samples = settings["dma_bytes"] // RING_FRAME_BYTES
+        # Blocks that can wait in the ring: all but the one that is being filled.
+        self._waiting_samples = settings["dma_bytes"] // RING_FRAME_BYTES - BLOCK_SAMPLES
         self._monotonic = monotonic
         self._detector = detector
         self._on_impulse = on_impulse
@@ -83,9 +84,10 @@ class Microphone:
             self._base_us = base_us
             return
         late_us = base_us - self._base_us
-        if late_us > self._samples_us(self._ring_samples + BLOCK_SAMPLES):
-            # The ring overflowed: from here on, sample numbers mean later moments.
-            self.lost_samples += late_us * self._rate_hz // 1_000_000
+        if late_us >= self._samples_us(self._waiting_samples):
+            # The ring overflowed: from here on, sample numbers mean later moments. This block is late by what was lost
+            # and by all that waits behind it.
+            self.lost_samples += late_us * self._rate_hz // 1_000_000 - self._waiting_samples + BLOCK_SAMPLES
             self._base_us = base_us
         elif late_us < 0:
             self._base_us = base_us

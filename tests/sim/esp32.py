@@ -14,7 +14,9 @@ _ANY_SUBTYPE = 0xFF
 _ERR_INVALID_ARG = 0x102
 _ERR_INVALID_SIZE = 0x104
 _ERR_NVS_NOT_FOUND = 0x1102
+_ERR_NVS_KEY_TOO_LONG = 0x1109
 _ERR_NVS_INVALID_LENGTH = 0x110C
+_NVS_NAME_CHARACTERS = 15  # of a namespace, and of a key
 
 _flash = None
 _table = ()
@@ -106,10 +108,19 @@ class NVS:
     def __init__(self, namespace):
         if _nvs_values is None:
             raise OSError(2)
-        self._space = namespace + "."
+        self._space = self._short(namespace) + "."
+
+    @staticmethod
+    def _short(name):
+        if len(name) > _NVS_NAME_CHARACTERS:
+            _fail(_ERR_NVS_KEY_TOO_LONG, "ESP_ERR_NVS_KEY_TOO_LONG")
+        return name
+
+    def _name(self, key):
+        return self._space + self._short(key)
 
     def _get(self, key, kind):
-        value = _nvs_values.get(self._space + key)
+        value = _nvs_values.get(self._name(key))
         if value is None or value[0] != kind:
             _fail(_ERR_NVS_NOT_FOUND, "ESP_ERR_NVS_NOT_FOUND")
         return value[1]
@@ -120,7 +131,7 @@ class NVS:
     def set_i32(self, key, value):
         if not -(1 << 31) <= value < 1 << 31:
             raise OverflowError("overflow converting long int to machine word")
-        _nvs_values[self._space + key] = ("i32", value)
+        _nvs_values[self._name(key)] = ("i32", value)
 
     def get_blob(self, key, buffer):
         value = bytes.fromhex(self._get(key, "blob"))
@@ -130,10 +141,10 @@ class NVS:
         return len(value)
 
     def set_blob(self, key, value):
-        _nvs_values[self._space + key] = ("blob", bytes(value).hex())
+        _nvs_values[self._name(key)] = ("blob", bytes(value).hex())
 
     def erase_key(self, key):
-        if _nvs_values.pop(self._space + key, None) is None:
+        if _nvs_values.pop(self._name(key), None) is None:
             _fail(_ERR_NVS_NOT_FOUND, "ESP_ERR_NVS_NOT_FOUND")
 
     def commit(self):

@@ -1,5 +1,5 @@
 """`machine` as the ESP32 port has it: pins, I2S receive, UART, ADC, watchdog, reset. Silicon only; what is on the other
-end of the pins is in chips/, put there by boot.py. Behaviour is that of MicroPython 1.28's ports/esp32 (machine_i2s.c,
+end of the pins is in chips/, put there by boot.py. Behaviour is that of MicroPython 1.25's ports/esp32 (machine_i2s.c,
 machine_uart.c, ...); what Holdfire does not use is not here.
 
 Pin handlers run when the firmware waits, polls or reads: within tens of microseconds when it is idle, after the code
@@ -26,7 +26,6 @@ _POLL = const(3)  # MP_STREAM_POLL
 _READABLE = const(1)
 _WRITABLE = const(4)
 _FRAMES = const(256)  # in a DMA buffer
-_FIFO_BYTES = const(120)
 
 
 def reset():
@@ -95,9 +94,10 @@ class Pin:
 
 
 class I2S(io.IOBase):
-    """Receiver. DMA buffers of 256 frames of 8 bytes fill whether or not anyone reads; when all are full the oldest
-    is lost. Once polled it is in asyncio mode: readinto gives what is there, perhaps nothing. Before, it blocks until
-    the buffer is full.
+    """Receiver. DMA buffers of 256 frames of 8 bytes fill whether or not anyone reads. As many as there are less one
+    wait in a queue, full (ESP-IDF, i2s_common.c); when it is full the oldest is lost. Once polled it is in asyncio
+    mode: readinto gives what is there, perhaps nothing. Before, it blocks until the buffer is full. Polled, it is
+    readable from the start and from the end of each DMA buffer on, until a read falls short.
     """
 
     RX, TX = 9, 5
@@ -109,14 +109,14 @@ class I2S(io.IOBase):
         _set_up("i2s")
         if (mode, bits, format) != (I2S.RX, 32, I2S.MONO):
             raise NotImplementedError("simulated I2S receives 32-bit mono")
-        self._buffers = ibuf // (8 * _FRAMES)
-        if self._buffers < 2:
+        self._queued = ibuf // (8 * _FRAMES) - 1
+        if self._queued < 1:
             raise OSError(-258, "ESP_ERR_INVALID_ARG")
         self._rate = rate
         self._chip = world.microphones.get((sck.number, ws.number, sd.number))
         self._start_ticks = world.ticks_us()
         self._next = 0  # the next sample to be read
-        self._seen = 0  # DMA buffers whose completion a poll has taken notice of
+        self._short_at = -1  # DMA buffers that were filled when a read fell short
         self._asyncio = False
         self._running = True
         self.lost = 0
@@ -145,11 +145,7 @@ class I2S(io.IOBase):
         self._asyncio = True
         world.run_due()
         if arg & _READABLE and "mute" not in _broken:
-            done = self._done()
-            self._seen = max(self._seen, done - self._buffers)  # the event queue is as long as there are buffers
-            if self._seen < done:
-                self._seen += 1
-                return _READABLE
+            return _READABLE if self._short_at < self._done() else 0
         return 0
 
     def readinto(self, buf):
@@ -161,7 +157,7 @@ class I2S(io.IOBase):
         at = 0
         while at < size:
             done = self._done()
-            oldest = (done - self._buffers) * _FRAMES
+            oldest = (done - self._queued) * _FRAMES
             if self._next < oldest:
                 self.lost += oldest - self._next
                 print("~ i2s lost", oldest - self._next, file=sys.stderr)
@@ -176,7 +172,7 @@ class I2S(io.IOBase):
                 self._next += count
                 at += 4 * count
             elif self._asyncio:
-                self._seen = done
+                self._short_at = done
                 break
             else:
                 world.wait(self._filled_us(done + 1))
@@ -187,6 +183,8 @@ class I2S(io.IOBase):
 
 
 class UART(io.IOBase):
+    """The driver hands on each byte as it comes (with timeout_char=0: machine_uart.c sets the threshold to one)."""
+
     def __init__(self, id, baudrate=115200, bits=8, parity=None, stop=1, *, tx=None, rx=None, txbuf=256, rxbuf=256,
                  timeout=0):
         if id not in (1, 2):  # 0 is the console
@@ -194,54 +192,70 @@ class UART(io.IOBase):
         _set_up("uart")
         self._baud = baudrate
         self._ring = RingIO(memoryview(_uart_room)[: rxbuf + 1])
+        self._coming = []  # [when it began, bytes, how many of them are in the ring]
         self._idle_at_us = 0  # when the last byte sent to us will have arrived
         self._chip = world.uarts.get((rx and rx.number, tx and tx.number))
         if self._chip:
             self._chip.send = self.arrive
 
     def arrive(self, data, start_us):
-        """Bytes begin to come in. The driver hands them on when its FIFO holds 120, or after ten symbols of silence."""
+        """Bytes begin to come in."""
         baud = self._chip.baud
         if baud != self._baud:
             data = bytes([(byte * 5 + 0x91) & 0xFF for byte in data])  # framed wrongly: garbage
         if self._idle_at_us - start_us > 4000000:  # what waits there has filled the receiver's buffer: this it drops
             return
         start_us = max(start_us, self._idle_at_us)
-        for at in range(0, len(data), _FIFO_BYTES):
-            chunk = data[at : at + _FIFO_BYTES]
-            symbols = at + len(chunk) + (0 if len(chunk) == _FIFO_BYTES else 10)
-            world.at(start_us + symbols * 10000000 // baud, lambda due_us, chunk=chunk: self._receive(chunk))
+        self._coming.append([start_us, data, 0])
         self._idle_at_us = start_us + len(data) * 10000000 // baud
+        at = 0
+        while at < len(data):  # whoever waits in a poll is told of lines, not of bytes: a day has 40 million
+            at = data.find(b"\n", at) + 1 or len(data)
+            world.at(start_us + at * 10000000 // baud, _nothing)
 
-    def _receive(self, chunk):
-        if self._ring.write(chunk) != len(chunk):
-            print("~ uart overflow", file=sys.stderr)
+    def _receive(self):
+        """Into the ring with what has come by now."""
+        world.run_due()
+        now_us = world.now_us()
+        while self._coming:
+            start_us, data, taken = coming = self._coming[0]
+            came = min(max((now_us - start_us) * self._chip.baud // 10000000, 0), len(data))
+            if came > taken and self._ring.write(data[taken:came]) != came - taken:
+                print("~ uart overflow", file=sys.stderr)
+            coming[2] = came
+            if came < len(data):
+                break
+            self._coming.pop(0)
 
     def ioctl(self, request, arg):
         if request != _POLL:
             return -22
-        world.run_due()
+        self._receive()
         return (_READABLE if self._ring.any() else 0) & arg | _WRITABLE & arg
 
     def any(self):
-        world.run_due()
+        self._receive()
         return self._ring.any()
 
     def read(self, nbytes=-1):
-        world.run_due()
+        self._receive()
         return self._ring.read(nbytes) or None
 
     def readline(self):
-        world.run_due()
+        self._receive()
         return self._ring.readline() or None
 
     def readinto(self, buf, nbytes=-1):
-        world.run_due()
+        self._receive()
         view = memoryview(buf)
         return self._ring.readinto(view if nbytes < 0 else view[:nbytes]) or None
 
     def write(self, buf):
         return len(buf)  # nothing on this board heeds it
+
+
+def _nothing(due_us):
+    pass
 
 
 class ADC:

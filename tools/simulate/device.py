@@ -1,13 +1,14 @@
 """What a simulated chip runs: simulator, protocol and firmware, compiled into build/ as far as they changed.
 
-Native: with viper for this PC. Not native: the viper decorators are stripped first (tests/sim/noviper.py), as a Mac
+Native: with viper for the machine code that the interpreter says it runs, which need not be this PC's own (32 bits on
+one of 64: tools/micropython32.py). Not native: the viper decorators are stripped first (tests/sim/noviper.py), as a Mac
 with ARM needs, which has no native emitter. Without mpy-cross the sources themselves are laid out, and the station
 compiles them in its own heap.
 """
 
+import functools
 import os
 import pathlib
-import platform
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,9 @@ import shrink
 REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = REPO / "build"
 SIM = REPO / "tests" / "sim"
+# What sys.implementation._mpy counts in its bits 10 to 13, and mpy-cross calls -march (docs/reference/mpyfiles.rst).
+ARCHES = ("", "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp", "xtensa", "xtensawin",
+          "rv32imc", "rv64imc")
 PACKAGES = {"sim": SIM, "protocol": REPO / "protocol", "firmware": REPO / "firmware"}
 
 
@@ -36,23 +40,31 @@ def find_micropython() -> str:
     found = find_tool("micropython", "MICROPYTHON")
     if found is None:
         raise ToolMissing("no micropython here (PyPI has no wheel for this platform?): "
-                          "set MICROPYTHON=path to a unix port of 1.28 or newer")
+                          "set MICROPYTHON=path to a unix port of 1.25 or newer")
     return found
 
 
 def native_code_works() -> bool:
-    return platform.machine() in ("x86_64", "AMD64") and find_tool("mpy-cross", "MPY_CROSS") is not None
+    return bool(find_tool("mpy-cross", "MPY_CROSS") and _native_arch(find_micropython()))
+
+
+@functools.cache
+def _native_arch(micropython: str) -> str:
+    """The -march that this interpreter takes native code for; empty if none."""
+    said = _run([micropython, "-c", "import sys; print(sys.implementation._mpy >> 10 & 15)"])
+    return ARCHES[int(said)]
 
 
 def prepare_device_tree(native: bool | None = None) -> list[pathlib.Path]:
     """Bring the tree up to date; returns the folders for MICROPYPATH, the simulator's first."""
     native = native_code_works() if native is None else native
+    arch = _native_arch(find_micropython()) if native else ""
     compiler = find_tool("mpy-cross", "MPY_CROSS")
-    tree = BUILD / ("sim-x64" if native else "sim-plain" if compiler else "sim-source")
+    tree = BUILD / ("sim-" + (arch or ("plain" if compiler else "source")))
     texts = tree.with_name(tree.name + "-text")  # what the compiler is given: to be looked at, and to see what changed
     _write_texts(texts)
     for package in PACKAGES:
-        _update(texts / package, tree / package, native, compiler)
+        _update(texts / package, tree / package, arch, compiler)
     return [tree / package for package in PACKAGES]
 
 
@@ -86,31 +98,31 @@ def _put(out: pathlib.Path, text: str) -> None:
     made.replace(out)
 
 
-def _update(source: pathlib.Path, target: pathlib.Path, native: bool, compiler: str | None) -> None:
+def _update(source: pathlib.Path, target: pathlib.Path, arch: str, compiler: str | None) -> None:
     suffix = ".mpy" if compiler else ".py"
     wanted = {target / path.relative_to(source).with_suffix(suffix): path for path in sorted(source.rglob("*.py"))}
     tools = [pathlib.Path(compiler)] if compiler else []
-    tools += [] if native else [SIM / "noviper.py"]
+    tools += [] if arch else [SIM / "noviper.py"]
     tools_changed_ns = max((tool.stat().st_mtime_ns for tool in tools), default=0)
     for stale in set(target.rglob("*" + suffix)) - set(wanted):
         stale.unlink(missing_ok=True)
     for out, path in wanted.items():
         if not out.exists() or out.stat().st_mtime_ns < max(path.stat().st_mtime_ns, tools_changed_ns):
             out.parent.mkdir(parents=True, exist_ok=True)
-            _make(path, out, native, compiler)
+            _make(path, out, arch, compiler)
 
 
-def _make(path: pathlib.Path, out: pathlib.Path, native: bool, compiler: str | None) -> None:
+def _make(path: pathlib.Path, out: pathlib.Path, arch: str, compiler: str | None) -> None:
     """One file, put in place whole: other stations may be starting from the same tree."""
     mine = f"{os.getpid()}-{threading.get_ident()}"
     plain, made = out.with_name(f".{out.stem}-{mine}.plain"), out.with_name(f".{out.stem}-{mine}.made")
     try:
-        if not native and b"@micropython" in path.read_bytes():
+        if not arch and b"@micropython" in path.read_bytes():
             _run([sys.executable, str(SIM / "noviper.py"), str(path), str(plain)])
         else:
             shutil.copyfile(path, plain)
         if compiler:
-            march = ["-march=x64"] if native else []
+            march = ["-march=" + arch] if arch else []
             _run([compiler, "-O3", *march, "-s", path.name, "-o", str(made), str(plain)])
             made.replace(out)
         else:
@@ -120,7 +132,8 @@ def _make(path: pathlib.Path, out: pathlib.Path, native: bool, compiler: str | N
         made.unlink(missing_ok=True)
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
