@@ -142,7 +142,7 @@ station.clips = Clips()
 station.clips.ring = ring = Journal(esp32.Partition("clips"))
 ring.recover()
 assert ask("clips") == "clips none" and ask("clips", "1", "0") == "clip 1 none"
-clips = {number: bytes([(number * i) & 255 for i in range(1000 + number)]) for number in range(1, 40)}
+clips = {n: bytes([(n * i + (i >> 8) * 7) & 255 for i in range(1000 + n)]) for n in range(1, 40)}
 for number in range(1, 40):
     try:
         ring.append(number, clips[number], True)

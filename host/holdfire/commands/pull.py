@@ -9,6 +9,7 @@ something was refused, did not come, or does not hold.
 
 import argparse
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -79,8 +80,10 @@ def _go_on(args: argparse.Namespace, outcome: Outcome) -> str:
 
 
 def _again(args: argparse.Namespace, path: Path) -> str:
-    registry = f" --registry {args.registry}" if args.registry else f" --dir {args.dir}" if args.dir else ""
-    return f"holdfire pull {args.port} -o {path}{registry}{' --no-clips' if args.no_clips else ''}"
+    words = ["holdfire", "pull", args.port, "-o", str(path)]
+    if args.registry or args.dir:
+        words += ["--registry", str(args.registry)] if args.registry else ["--dir", args.dir]
+    return shlex.join([*words, *(["--no-clips"] if args.no_clips else [])])
 
 
 @contextlib.contextmanager
@@ -174,8 +177,8 @@ def _next(args: argparse.Namespace, registry: Registry, outcome: Outcome) -> Sec
     file, folder = outcome.file, outcome.folder
     assert file is not None and folder is not None
     section = Section("Next")
-    with_clips = f" --clips {folder.path}" if folder.path.exists() else ""
-    section.add("check again", f"holdfire verify {file.path} --registry {registry.path}{with_clips}")
-    section.add("take in", f"holdfire import {file.path}")
+    verify = ["holdfire", "verify", str(file.path), "--registry", str(registry.path)]
+    section.add("check again", shlex.join([*verify, *(["--clips", str(folder.path)] if folder.path.exists() else [])]))
+    section.add("take in", shlex.join(["holdfire", "import", str(file.path)]))
     section.add("what is new", _again(args, file.path))
     return section
