@@ -23,14 +23,14 @@ def status(station, _) -> list:
     if station.journal:
         lines.append(report.records_line(station.journal))
     battery_mv = station.battery.read_mv() if station.battery else None
-    failed = ["%s failed %d times" % item for item in station.failed_tasks.items()]
     lines.append("battery    " + ("unknown" if battery_mv is None else "%d mV" % battery_mv))
     if station.tamper:
         lines.append("case       " + ("OPEN" if station.tamper.open else "closed"))
     lines.append("refused    %d lines or beacons; %d observations not recorded" % (
         station.console.refused + station.console.damaged + (station.uplink.refused if station.uplink else 0),
         station.unrecorded))  # fmt: skip
-    lines.append("tasks      " + (", ".join(failed) or "all well"))
+    failed = ["tasks      %s failed %d times" % item for item in sorted(station.failed_tasks.items())]
+    lines += failed or ["tasks      all well"]
     lines += report.missing_lines(station)
     lines.append("heap       %d bytes free" % gc.mem_free())
     return lines

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from holdfire_protocol import fields
+from shrink import Shrinker, chip_sources
 from simulate.device import prepare_device_tree
 from simulate.station import SimulatedStation
 from tests.mpy import REPO, find_tool
@@ -151,6 +152,81 @@ def test_a_start_that_hangs_ends_in_safe_mode_and_is_tried_again_after_an_hour(s
     assert safe["status"]["reset_cause"] == 3 and safe["boot"] == 5
     cabled.read_until("SAFE MODE: 3 starts ended in a reset")
     assert cabled.record_with(lambda named: named["boot"] == 7)["status"]["selftest"] & fields.SELFTEST_SAFE
+
+
+EACH_TASK_FAILS_TWICE = """
+import gc
+
+gc.threshold(4096)  # as main.py does
+from holdfire_protocol import line
+from holdfire_station import microphone, outbox, recorder
+from holdfire_station.sensing import tamper
+
+calls = {}
+
+
+def breaks(what, first):
+    calls[what] = calls.get(what, 0) + 1
+    if calls[what] in (first, first + 1):
+        raise RuntimeError("broken " + what)
+
+
+def note_arrival(self, now_us, real=microphone.Microphone._note_arrival):
+    breaks("sound", 500)
+    real(self, now_us)
+
+
+def next_record(self, now_ms, real=outbox.Outbox.next):
+    breaks("sending", 9)
+    return real(self, now_ms)
+
+
+def interval_s(self, interval_s, real=recorder.Recorder.status_interval_s):
+    breaks("recording", 3)  # the first status record asks twice
+    return real(self, interval_s)
+
+
+def feed(self, data, real=line.LineReader.feed):
+    breaks("console", 1)
+    return real(self, data)
+
+
+def poll(self, real=tamper.Tamper.poll):
+    breaks("main", 300)
+    real(self)
+
+
+microphone.Microphone._note_arrival = note_arrival
+outbox.Outbox.next = next_record
+recorder.Recorder.status_interval_s = interval_s
+line.LineReader.feed = feed
+tamper.Tamper.poll = poll
+import holdfire_station.start
+"""
+
+
+def test_an_exception_in_any_task_is_told_and_counted_and_all_go_on(start, tmp_path):
+    _, cabled = start()
+    cabled.enrol()
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "main.py").write_text(Shrinker(chip_sources()).shrink("main.py", EACH_TASK_FAILS_TWICE))
+    station, cabled = start(app_folder=app, heap_bytes=224 << 10)  # with what breaks them
+    for _ in range(2):
+        cabled.port.write(b"\r")
+        cabled.read_until("FAILED, goes on: console")
+    for task in ("console", "main", "recording", "sending", "sound"):
+        cabled.ask("status", f"tasks      {task} failed 2 times")
+        assert [text for text in cabled.lines if text == f"FAILED, goes on: {task}: RuntimeError: broken {task}"]
+    told = cabled.record_with(lambda named: is_status(named) and named["status"]["selftest"] & fields.SELFTEST_TASK)
+    assert b"RuntimeError: broken " in told["status"]["fault"]
+    well = cabled.record_with(lambda named: is_status(named) and named["seq"] > told["seq"]
+                              and not named["status"]["selftest"] & fields.SELFTEST_TASK)  # fmt: skip
+    well = cabled.record_with(lambda named: named["seq"] == well["seq"] + 1)["status"]
+    assert 29_000 <= well["heard_ms"] <= 31_000 and not well["selftest"]
+    station.control("tamper open")
+    assert cabled.record_with(lambda named: "observations" in named)["observations"]
+    assert station.resets == 0
 
 
 CRASHES_LATER = """
