@@ -6,7 +6,7 @@ A line of the input file is an operation and hex. Values are printed in one nota
 import gc
 import sys
 
-from protocol_vectors import diag, plain, refusal
+from protocol_vectors import diag, plain, refusal, spelt
 
 from holdfire_protocol import cbor, cose, frame, line, record
 
@@ -35,18 +35,18 @@ def do_beacon(data):
 
 def do_cose(data):
     parts = cose.parse(data)
-    return same([parts.kid.hex(), parts.payload.hex(), parts.signature.hex()],
+    return same([parts.kid.hex(), spelt(parts.payload), parts.signature.hex()],
                 cose.join(parts.kid, parts.payload, parts.signature), data)
 
 
 def do_frame(data):
     kind, body = frame.decode(data, NETWORK)
-    return same([kind, body.hex()], frame.encode(kind, NETWORK, body), data)
+    return same([kind, spelt(body)], frame.encode(kind, NETWORK, body), data)
 
 
 def do_line(data):
     whole = line.decode(data)
-    return same(whole.hex(), line.encode(whole), data + b"\r\n")
+    return same(spelt(whole), line.encode(whole), data + b"\r\n")
 
 
 def do_reader(data):
@@ -56,7 +56,7 @@ def do_reader(data):
     size = data[0] + 1
     for at in range(1, len(data), size):
         items += reader.feed(data[at : at + size])
-    return "%s %d" % ([[kind, value if kind == line.BAD else value.hex()] for kind, value in items], reader.bad)
+    return "%s %d" % ([[kind, value if kind == line.BAD else spelt(value)] for kind, value in items], reader.bad)
 
 
 def pairs(named):

@@ -41,15 +41,15 @@ def find_micropython() -> str:
     if found is None:
         raise ToolMissing("no micropython here (PyPI has no wheel for this platform?): "
                           "set MICROPYTHON=path to a unix port of 1.25 or newer")
-    return found
+    return str(pathlib.Path(found).absolute())  # a station runs in a folder of its own
 
 
 def native_code_works() -> bool:
-    return bool(find_tool("mpy-cross", "MPY_CROSS") and _native_arch(find_micropython()))
+    return bool(find_tool("mpy-cross", "MPY_CROSS") and native_arch(find_micropython()))
 
 
 @functools.cache
-def _native_arch(micropython: str) -> str:
+def native_arch(micropython: str) -> str:
     """The -march that this interpreter takes native code for; empty if none."""
     said = _run([micropython, "-c", "import sys; print(sys.implementation._mpy >> 10 & 15)"])
     return ARCHES[int(said)]
@@ -58,7 +58,7 @@ def _native_arch(micropython: str) -> str:
 def prepare_device_tree(native: bool | None = None) -> list[pathlib.Path]:
     """Bring the tree up to date; returns the folders for MICROPYPATH, the simulator's first."""
     native = native_code_works() if native is None else native
-    arch = _native_arch(find_micropython()) if native else ""
+    arch = native_arch(find_micropython()) if native else ""
     compiler = find_tool("mpy-cross", "MPY_CROSS")
     tree = BUILD / ("sim-" + (arch or ("plain" if compiler else "source")))
     texts = tree.with_name(tree.name + "-text")  # what the compiler is given: to be looked at, and to see what changed
