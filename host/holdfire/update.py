@@ -14,10 +14,10 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from holdfire_protocol import cose, fields, record
+from holdfire_protocol import cbor, cose, fields, record
 from holdfire_protocol import update as signed
 
-from . import enrol
+from . import ed25519_strict, enrol, files
 from .authority import Authority
 from .errors import PortError, RegistryError, UsageError
 from .offices import Holder
@@ -31,6 +31,7 @@ OFFERS = 5  # in all, to a station that starts anew meanwhile
 EPOCH_S = fields.UTC_MIN_US // 1_000_000
 DAY_S = 86_400
 TRIAL_TIMEOUT_S = 420.0
+MAX_SIGNED_BYTES = 1 << 24
 POLL_S = 5.0
 
 _STATE = re.compile(
@@ -99,6 +100,38 @@ def sign(programs: Programs, number: int, network: bytes, authority: Authority) 
     return record.sign1(payload, cose.key_id(authority.public), signed.AAD_UPDATE, network, authority.sign)
 
 
+def write_signed(path: pathlib.Path, programs: Programs, message: bytes) -> None:
+    """Programs and signature in one file, for a laptop that has no key. Raises UsageError."""
+    try:
+        files.write_atomically(path, cbor.encode([message, programs.image]), 0o644, new=False)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def read_signed(path: pathlib.Path, network: bytes, authorities: Sequence[Holder]) -> tuple[Programs, bytes, int]:
+    """Programs, signature and number of such a file, as the authority in office signed them. Raises UsageError."""
+    try:
+        with open(path, "rb") as file:
+            message, image = cbor.decode(file.read(MAX_SIGNED_BYTES))
+        kid = cose.parse(message).kid
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError):
+        raise UsageError(f"{path}: not a file of holdfire update --sign-only, or cut short: copy it again") from None
+    if kid != authorities[-1].kid:
+        former = "an authority before" if kid in [holder.kid for holder in authorities] else "another authority"
+        raise UsageError(f"{path}: signed by {former} ({kid.hex()}), not by {authorities[-1].kid.hex()}: sign it anew")
+    try:
+        named = signed.decode(
+            record.verify1(message, authorities[-1].public_key, signed.AAD_UPDATE, network, ed25519_strict.verify)
+        )
+        if named["size"] != len(image) or named["image"] != hashlib.sha256(image).digest():
+            raise ValueError("other programs")
+    except (ValueError, TypeError):
+        raise UsageError(f"{path}: not as the authority signed it for this deployment: altered or damaged") from None
+    return Programs(named["board"].decode(), named["mpy"], named["firmware"], image), message, named["number"]
+
+
 def state(console: enrol.Console) -> State:
     """Ask. Raises PortError."""
     board, mpy, size, number, trial, kid, collector = console.ask("update", _STATE, _REFUSED, again=True).groups()
@@ -149,14 +182,29 @@ def _since(console: enrol.Console, office: str, believed: bytes, holders: Sequen
 
 def number_for(found: State, now_us: int, past_clock: bool) -> int:
     """The number of an update signed now. Raises RegistryError when this clock is behind the station's last update."""
-    now = now_us // 1_000_000 - EPOCH_S
+    now = number_now(now_us)
     if found.number > now + DAY_S and not past_clock:
         when = time.strftime("%Y-%m-%d", time.gmtime(found.number + EPOCH_S))
         raise RegistryError(
             f"the station's last update was signed on {when}, and this computer's clock is before that: set the clock,"
             " or, if that date was the wrong one, add --past-clock"
         )
-    return max(now, found.number + 1, 1)
+    return max(now, found.number + 1)
+
+
+def number_now(now_us: int) -> int:
+    """The number of an update that is signed without a station to ask."""
+    return max(now_us // 1_000_000 - EPOCH_S, 1)
+
+
+def check_newer(number: int, found: State) -> None:
+    """What the station would refuse. Raises UsageError."""
+    if number <= found.number:
+        signed_at, last = (time.strftime("%Y-%m-%d %H:%M", time.gmtime(n + EPOCH_S)) for n in (number, found.number))
+        raise UsageError(
+            f"this file was signed at {signed_at}, and the station's last update at {last}, by the signers' clocks:"
+            " sign it anew"
+        )
 
 
 def check_fits(programs: Programs, found: State) -> None:

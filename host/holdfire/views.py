@@ -40,8 +40,9 @@ class StationView:
     first_waiting: int = 0  # the first record that waits for one not stored
 
     def overdue_s(self, now_us: int) -> int:
-        """Seconds by which the next status record is late, by the station's own word; 0 when it is not."""
-        if self.status is None or not self.status_at_us:
+        """Seconds by which the next status record is late, by the station's own word; 0 when it is not, or its key is
+        out of use for good."""
+        if self.status is None or not self.status_at_us or self.station.retired:
             return 0
         late = (now_us - self.status_at_us) // 1_000_000 - self.status["interval_s"]
         return late if late > OVERDUE_GRACE_S else 0

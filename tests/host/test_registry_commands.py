@@ -37,7 +37,11 @@ def run(capsys, *argv):
 
 
 def when(hours):
-    return times.text(START_US + int(hours * HOUR_US))
+    return times.text(when_us(hours))
+
+
+def when_us(hours):
+    return START_US + int(hours * HOUR_US)
 
 
 def test_changes_are_entries_with_time_and_reason(base, capsys):
@@ -119,6 +123,33 @@ def test_every_reader_refuses_an_altered_registry(base, capsys, tmp_path):
         code, out, err = run(capsys, *argv)
         assert (code, out) == (3, ""), argv
         assert "entry 3: not as the authority signed it" in err and "restore it from a copy" in err
+
+
+def test_stations_marks_keys_that_are_not_believed_and_names_the_programs(base, capsys):
+    ridge, bridge = Signer("Ridge north", 1), Signer("Bridge", 2)
+    base.receive(ridge.make(START_US + HOUR_US, status=status()), bridge.make(START_US + HOUR_US, status=status()))
+
+    def shown():
+        return {row["name"]: row for row in map(json.loads, run(capsys, "stations", "--json")[1].splitlines())}
+
+    assert {row["key"] for row in shown().values()} == {"active"}
+    assert run(capsys, "registry", "lost", "Bridge", "--from", when(2), "--why", "not there")[0] == 0
+    assert shown()["Bridge"]["key"] == "lost" and shown()["Bridge"]["overdue_s"] > 0
+    assert run(capsys, "registry", "revoke", "Bridge", "--from", when(3), "--why", "opened")[0] == 0
+    rows = shown()
+    assert (rows["Bridge"]["key"], rows["Ridge north"]["key"]) == ("revoked", "active")
+    assert rows["Bridge"]["overdue_s"] == 0 < rows["Ridge north"]["overdue_s"]  # nobody waits for a retired key
+    assert rows["Bridge"]["firmware"] == status()["firmware"].hex()
+    head, *lines = (row.split("\t") for row in run(capsys, "stations")[1].splitlines())
+    named = dict(zip(head, next(row for row in lines if row[0] == "Bridge"), strict=True))
+    assert named["key"] == "revoked" and named["firmware"] == status()["firmware"].hex()[:8]
+    assert f"not believed from {when(3)[:19]}Z on: revoked (opened)" in named["notes"]
+    new = Signer("Ridge new", 7)
+    with base.deployment.changing_registry(AUTHORITY) as registry:
+        registry.rotate(registry.find("Ridge north"), new.station(times.now_us()), when_us(4), "new board")
+    rows = shown()
+    assert rows["Ridge north (key 1)"]["key"] == "replaced" and rows["Ridge north"]["key"] == "active"
+    assert rows["Ridge north"]["firmware"] is None
 
 
 # What evidence is worth

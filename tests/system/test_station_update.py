@@ -284,6 +284,16 @@ def test_the_command_updates_a_provisioned_station(updated, built, tmp_path, mon
     assert cli.main(command) == 0
     assert "runs these programs already" in capsys.readouterr().out
 
+    # And by a file: signed where the key is, sent from where it is not.
+    signed, key = tmp_path / "old.update", tmp_path / "base" / "authority.key"
+    assert cli.main(["update", "--sign-only", str(signed), "--from", str(built["old"]), *where]) == 0
+    assert "--signed old.update" in capsys.readouterr().out
+    key.rename(tmp_path / "stick")
+    assert cli.main(["update", port, "--signed", str(signed), *where]) == 0
+    assert firmware_of(built["old"]).hex() in capsys.readouterr().out
+    assert cli.main(["update", port, "--signed", str(signed), *where]) == 0
+    assert "runs these programs already" in capsys.readouterr().out
+
 
 def registry_of(tmp_path):
     return registry.Registry.load(tmp_path / "base" / "registry.json")

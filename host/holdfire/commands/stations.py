@@ -1,8 +1,9 @@
 """How every enrolled station is: one line each.
 
 `last` is the highest sequence number stored, `chain to` up to which nothing is missing, `missing` what is. A station
-that is late by its own stated interval is marked OVERDUE; that is itself a finding. The notes tell in words where its
-chain does not simply go on: restarts, numbers used twice, contradictions, losses of the base.
+that is late by its own stated interval is marked OVERDUE; that is itself a finding. `key` marks those that are lost,
+revoked or replaced. `firmware` is the beginning of its programs' digest. The notes tell in words where its chain does
+not simply go on: restarts, numbers used twice, contradictions, losses of the base.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from typing import Any
 from holdfire_protocol import words
 
 from .. import output, show, times
+from ..enrolled import Station
 from ..output import BAD, DIM, GOOD, WARN, Cell, Section, age, ago, print_json, print_report, print_table, ranges
 from ..views import StationView, plain
 from . import common
@@ -20,10 +22,11 @@ EXAMPLES = (
     "holdfire stations",
     "holdfire stations --json | jq 'select(.overdue_s > 0) | .name'",
 )
-COLUMNS = ("station", "kid", "heard", "last", "chain to", "missing", "boot", "self-test", "battery", "floor", "clock",
-           "refusals")  # fmt: skip
-OPTIONAL = ("kid", "boot", "clock", "floor", "battery")
+COLUMNS = ("station", "kid", "key", "heard", "last", "chain to", "missing", "boot", "firmware", "self-test", "battery",
+           "floor", "clock", "refusals")  # fmt: skip
+OPTIONAL = ("kid", "boot", "clock", "floor", "battery", "firmware")
 FOLDING = ("heard", "missing", "self-test", "refusals")
+FIRMWARE_DIGITS = 8  # enough to compare with what `holdfire update` printed; --json has all
 NOTED = 3  # of a kind; --json has all
 
 
@@ -52,12 +55,12 @@ def run(args: argparse.Namespace) -> int:
 
 def row(view: StationView, now_us: int) -> list[Cell]:
     """One station as a line of the table."""
-    start = [Cell(view.station.name, "bold"), Cell(view.station.kid.hex(), DIM)]
+    start = [Cell(view.station.name, "bold"), Cell(view.station.kid.hex(), DIM), _key_cell(view.station)]
     refusals = Cell(", ".join(f"{n} {reason}" for reason, n in sorted(view.refusals.items())) or "none")
     if set(view.refusals) - {"replay"}:  # a repeat is a lost beacon; anything else wants a person
         refusals = Cell(refusals.text, BAD)
     if not view.records:
-        return [*start, Cell("never", WARN), *[Cell("-")] * (len(COLUMNS) - 4), refusals]
+        return [*start, Cell("never", WARN), *[Cell("-")] * (len(COLUMNS) - 5), refusals]
     late_s = view.overdue_s(now_us)
     heard = ago((now_us - view.received_at_us) / 1e6) if view.received_at_us else "only in files"
     whole = view.contiguous_seq == view.last_seq
@@ -70,10 +73,18 @@ def row(view: StationView, now_us: int) -> list[Cell]:
         Cell(str(view.contiguous_seq) if view.contiguous_seq else "not yet", GOOD if whole else WARN),
         missing,
         Cell(str(view.boot)),
+        Cell(view.status["firmware"].hex()[:FIRMWARE_DIGITS] if view.status else "-", DIM),
         *_status_cells(view.status),
         Cell(show.TIME_SOURCE_SHORT[view.time[0]], WARN if view.time[0] == 0 else ""),
         refusals,
     ]
+
+
+def _key_cell(station: Station) -> Cell:
+    """One word; the notes tell the rest."""
+    if not station.retired and not station.lost:
+        return Cell("active", GOOD)
+    return Cell(station.doubts[-1].words.split()[0], BAD if station.lost else WARN)
 
 
 def _print_notes(found: list[StationView]) -> None:
@@ -88,7 +99,11 @@ def _print_notes(found: list[StationView]) -> None:
 
 def notes(view: StationView) -> list[str]:
     """Where the chain does not simply go on, in words; what is worst first."""
-    found = [f"signed two different records with number {seq}: a copied key, or a station that forgot"
+    found = []
+    if view.station.retired or view.station.lost:
+        doubt = view.station.doubts[-1]
+        found.append(f"not believed from {times.text(doubt.from_us, 0)} on: {doubt.words} ({doubt.why})")
+    found += [f"signed two different records with number {seq}: a copied key, or a station that forgot"
              for seq in view.used_twice[:NOTED]]  # fmt: skip
     found += [f"record {seq} contradicts the chain" for seq in view.broken[:NOTED]]
     found += [
@@ -120,6 +135,8 @@ def _json(view: StationView, now_us: int) -> dict[str, Any]:
     return {
         "name": view.station.name,
         "kid": view.station.kid.hex(),
+        "key": _key_cell(view.station).text,
+        "firmware": view.status["firmware"].hex() if view.status else None,
         "enrolled_at": times.text(view.station.enrolled_at_us),
         "records": view.records,
         "last_seq": view.last_seq,
