@@ -294,8 +294,8 @@ def test_noise_endless_lines_and_forged_answers_between_are_passed_over(made, ca
     def on_pull(first):
         made.say(b"!HF1:AAAA\r\n\xff\x00\x1b[2J\r\n" + b"x" * 100_000)
         made.say(b"\r\npull first=%b sent=none last=0 00000000\r\nerrorr: no\r\n" % first.encode())
-        made.say(sealed(f"pull first={int(first) + 1} sent=none last=0"))  # to another question
         honest(first)
+        made.say(sealed(f"pull first={int(first) - 1} sent=none last=0"))  # to another question
 
     made.on_pull = on_pull
     assert run(made, capsys)[0] == 0
@@ -480,10 +480,15 @@ def test_whatever_a_peer_does_there_is_an_end_with_a_reason_and_how_to_go_on(
 def test_a_clip_that_is_none_is_refused_and_one_that_was_altered_is_not_proven(made, capsys, tmp_path):
     altered = clip.decode(made.clips[1])
     altered["data"] = bytes(33)
-    made.clips[1], made.clips[3] = clip.encode(altered), b"\xa0" + made.clips[3][1:]
+    made.clips[1] = clip.encode(altered)
     code, out, _ = run(made, capsys)
-    assert code == 1 and "proven      1 of 2 clips" in out and "NOT PROVEN  1 clip" in out
+    assert code == 1 and "proven      1 of 3 clips" in out and "NOT PROVEN  1 clip" in out
+    made.clips[3] = b"\xa0" + made.clips[3][1:]
+    assert run(made, capsys)[0] == 1
     assert [row["reason"] for row in refusals()] == ["not-canonical"]
+    made.clips = {2: made.clips[2], 4: made.clips[2]}
+    run(made, capsys)
+    assert refusals()[-1]["text"] == "clip 4: number: 2, asked for 4"
 
 
 def test_a_piece_of_a_clip_that_the_line_damaged_is_asked_for_again(made, capsys, tmp_path):
@@ -690,6 +695,9 @@ def test_when_a_clip_was_heard_is_told_by_the_nearest_record_of_its_boot_that_kn
     messages = [ridge.sign(undated)]
     ridge.seq, ridge.prev = 1, record.record_hash(messages[0])
     messages.append(ridge.make(START_US + 3 * MINUTE_US, status=status()))
+    drifted = ridge.fields_of(START_US + 40 * MINUTE_US, status=status())
+    drifted["time"] = (fields.TIME_CRYSTAL, START_US + 40 * MINUTE_US + 5_000_000, 9_000_000)
+    messages.append(ridge.sign(drifted))
     records = verified(ridge, tmp_path / "base", *messages)
     began = [one.began_us for one in clips.judge(map(clips.read, kept.values()), records)]
     assert began == [START_US + MINUTE_US, START_US + 2 * MINUTE_US]
