@@ -9,6 +9,8 @@ freed here, whoever asks.
 import binascii
 import struct
 
+from holdfire_protocol import fields, frame
+
 from .journal import ALERT, ENTRY, HEADER, LANES
 
 RECORDS = 6  # two fewer than the outbox takes, so that what is made meanwhile still goes out at once
@@ -21,14 +23,17 @@ def pull(station, words) -> list:
         raise ValueError("pull takes FIRST; `holdfire pull` on the laptop sends it")
     first = _number(words[0])
     if station.recorder is None:
-        raise ValueError("not enrolled: there are no records")
+        raise ValueError("not enrolled, or its memory is broken: there are no records")
     journal = station.journal
     held = []
     for lane in LANES:
         held += _held(journal, lane, first, RECORDS)
     held = sorted(held)[:RECORDS]
     for seq in held:
-        station.uplink.made(seq)
+        if station.uplink is not None:
+            station.uplink.made(seq)
+        else:  # safe mode, and what sends is broken; nobody listens there, so nobody is kept waiting
+            station.console.send(frame.encode(fields.FRAME_RECORD, station.identity.network, journal.read(seq)))
     sent = ",".join([str(seq) for seq in held]) or "none"
     return [_sealed("pull first=%d sent=%s last=%d" % (first, sent, journal.last_seq))]
 

@@ -31,7 +31,7 @@ RESEND_MS = 30_000
 WATCHDOG_MS = 30_000
 NO_FLOOR_DB10 = -2000
 ALL_IS_MISSING = fields.SELFTEST_SAFE | fields.SELFTEST_PART | fields.SELFTEST_MIC_STUCK | fields.SELFTEST_GNSS
-HELP = ("help, status, identity", "reboot   try an ordinary start")
+HELP = ("help, status, identity; pull, clips: for `holdfire pull`", "reboot   try an ordinary start")
 
 
 class Station:
@@ -44,10 +44,11 @@ class Station:
         self._reset_cause = min(machine.reset_cause(), fields.RESET_SOFT)
         self.why = why or "%d starts ended in a reset" % crashes
         self.console.say(("SAFE MODE: " + self.why)[:79])
-        self._identity: Any = None
-        self._recorder: Any = None
-        self._journal: Any = None
-        self._uplink: Any = None
+        self.identity: Any = None
+        self.recorder: Any = None
+        self.journal: Any = None
+        self.uplink: Any = None
+        self.clips: Any = None  # only once they are asked for
         self._sequence: Any = None
         self._boot = 1
         for part in (self._find_journal, self._find_numbers, self._find_key, self._find_uplink):
@@ -62,8 +63,8 @@ class Station:
         self.console.say(("FAILED, goes on: " + error_text(error))[:79])
 
     def _find_journal(self) -> None:
-        self._journal = Journal(_partition("journal"))
-        self._journal.recover()
+        self.journal = Journal(_partition("journal"))
+        self.journal.recover()
 
     def _find_numbers(self) -> None:
         self._boot = Counter(_partition("counters"), BOOT_SECTOR).next()
@@ -71,20 +72,20 @@ class Station:
 
     def _find_key(self) -> None:
         identity.mount(_partition("keys"))
-        self._identity = who = identity.load()
+        self.identity = who = identity.load()
         if who is None:
             self.console.say("not enrolled: nothing can be signed")
-        elif self._journal is not None and self._sequence is not None:
-            self._recorder = Recorder(who, self._journal, self._sequence, self._boot, self._monotonic, self._clock)
+        elif self.journal is not None and self._sequence is not None:
+            self.recorder = Recorder(who, self.journal, self._sequence, self._boot, self._monotonic, self._clock)
 
     def _find_uplink(self) -> None:
-        if self._recorder is None:
+        if self.recorder is None:
             return
         from .uplink import Uplink
 
-        uplink = Uplink(self.console, self._journal, self._monotonic, self._clock)
-        uplink.begin(self._identity, lambda: self._recorder.first_seq)
-        self._uplink = uplink
+        uplink = Uplink(self.console, self.journal, self._monotonic, self._clock)
+        uplink.begin(self.identity, lambda: self.recorder.first_seq)
+        self.uplink = uplink
 
     async def run(self) -> None:
         """Answer and tell until an ordinary start is tried."""
@@ -94,15 +95,15 @@ class Station:
         except Exception as error:
             self._tell(error)
         asyncio.create_task(self._keep(self.console.run))
-        if self._uplink is not None:
-            asyncio.create_task(self._keep(self._uplink.run))
-        if self._recorder is not None:
+        if self.uplink is not None:
+            asyncio.create_task(self._keep(self.uplink.run))
+        if self.recorder is not None:
             asyncio.create_task(self._keep(self._record))
         while self._monotonic.ms() < TRY_AGAIN_MS:
             if watchdog is not None:
                 watchdog.feed()
-            if self._uplink is not None:
-                self._uplink.wake = True
+            if self.uplink is not None:
+                self.uplink.wake = True
             await asyncio.sleep_ms(1000)
         self._restart("try_again")
 
@@ -117,18 +118,18 @@ class Station:
     async def _record(self) -> None:
         while True:
             due_ms = self._monotonic.ms() + STATUS_INTERVAL_S * 1000
-            seq = await self._recorder.record(None, self._status(), True)
+            seq = await self.recorder.record(None, self._status(), True)
             self.console.say("record %d: safe mode" % seq)
-            if self._uplink is not None:
-                self._uplink.made(seq)
+            if self.uplink is not None:
+                self.uplink.made(seq)
             while self._monotonic.ms() < due_ms:
-                if self._uplink is None:
-                    message = self._journal.read(seq)
-                    self.console.send(frame.encode(fields.FRAME_RECORD, self._identity.network, message))
+                if self.uplink is None:
+                    message = self.journal.read(seq)
+                    self.console.send(frame.encode(fields.FRAME_RECORD, self.identity.network, message))
                 await asyncio.sleep_ms(RESEND_MS)
 
     def _status(self) -> dict:
-        journal = self._journal
+        journal = self.journal
         gc.collect()
         return {
             "interval_s": STATUS_INTERVAL_S + 60,
@@ -155,27 +156,38 @@ class Station:
             return bytes(8)
 
     def _on_frame(self, data: bytes) -> None:
-        if self._uplink is not None:
-            self._uplink.on_frame(data)
+        if self.uplink is not None:
+            self.uplink.on_frame(data)
 
     def _on_command(self, words) -> list:
         word = words[0].lower()
         if word == "help":
             return list(HELP)
         if word == "status":
-            last = self._journal.last_seq if self._journal is not None else 0
+            last = self.journal.last_seq if self.journal is not None else 0
             return [
                 "SAFE MODE, boot %d, up %d s" % (self._boot, self._monotonic.ms() // 1000),
                 "because    " + self.why,
-                "records    last %d, %s" % (last, "recording" if self._recorder else "NOT RECORDING"),
+                "records    last %d, %s" % (last, "recording" if self.recorder else "NOT RECORDING"),
                 "heap       %d bytes free" % gc.mem_free(),
             ]
-        if word == "identity" and self._identity is not None:
-            who = self._identity
+        if word == "identity" and self.identity is not None:
+            who = self.identity
             return ["identity network=%s public=%s kid=%s" % (who.network.hex(), who.public.hex(), who.kid.hex())]
+        if word in ("pull", "clips"):
+            return self._fetched(word, words[1:])
         if word == "reboot":
             self._restart("settled")
         raise ValueError("%s: not in safe mode; `help` lists what is" % words[0][:20])
+
+    def _fetched(self, word: str, words) -> list:
+        """What it still holds, for `holdfire pull`."""
+        if word == "clips" and self.clips is None:
+            try:
+                self.clips = _Clips()
+            except (OSError, ValueError) as error:
+                self._tell(error)
+        return overlay.alone("holdfire_station.answers_pull", word, self, words)
 
     def _restart(self, memory: str) -> None:
         try:
@@ -183,6 +195,14 @@ class Station:
         except Exception as error:
             self._tell(error)
         machine.reset()
+
+
+class _Clips:
+    """Those kept before it broke; none are made here."""
+
+    def __init__(self):
+        self.ring = Journal(_partition("clips"))
+        self.ring.recover()
 
 
 def _partition(label: str):

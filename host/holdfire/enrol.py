@@ -179,9 +179,7 @@ def obtain(console: Console, registry: Registry, before_key: Callable[[], None])
 
     Raises PortError or RegistryError; `before_key` may raise too, and then no key is made.
     """
-    network, public_key, kid = (
-        _bytes(part) for part in console.ask("identity", _IDENTITY, _NO_IDENTITY, again=True).groups()
-    )
+    network, public_key, kid = claimed(console)
     made = public_key is None
     if made:
         before_key()
@@ -197,6 +195,12 @@ def obtain(console: Console, registry: Registry, before_key: Callable[[], None])
     if public_key is None or kid != cose.key_id(public_key):
         raise PortError(f"{console.port}: the station's kid is not of its public key: damaged on the line, try again")
     return _statement(console, registry, public_key), made
+
+
+def claimed(console: Console) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """(network, public key, kid) that the station says it has, None for what it has not. Nothing of it is proven."""
+    network, public_key, kid = console.ask("identity", _IDENTITY, _NO_IDENTITY, again=True).groups()
+    return _bytes(network), _bytes(public_key), _bytes(kid)
 
 
 def enrolled(console: Console, registry: Registry) -> tuple[Station, Statement]:

@@ -35,6 +35,7 @@ from .errors import (
 from .output import clean
 from .pulled import ClipFolder, RecordFile, Refusals
 from .registry import Registry, Station
+from .statement import Statement
 from .verify import Verified, Verifier
 
 TRIES = 4  # of one question
@@ -146,19 +147,10 @@ class Pull:
     def _identify(self, console: enrol.Console) -> None:
         """Who is on the cable now, by a signature made for this very question."""
 
-        def no_key() -> None:
-            raise RegistryError(f"the station on {self.port} has no key yet, and so no records")
-
-        try:
-            statement, _ = enrol.obtain(console, self._registry, no_key)
-        except PortError as error:
-            if "safe mode" in str(error):
-                by_itself = f"what no receipt covers it sends by itself: holdfire console {self.port} --log FILE"
-                raise PortError(f"{self.port}: the station is in safe mode; {by_itself}") from None
-            raise
-        station = self._registry.stations.get(statement.kid)
+        kid, statement = self._ask_who(console)
+        station = self._registry.stations.get(kid)
         if station is None:
-            who = f"the station on {self.port} (kid {statement.kid.hex()})"
+            who = f"the station on {self.port} (kid {kid.hex()})"
             raise RegistryError(f"{who} is not in {self._registry.path}: name the right one with --registry or --dir")
         outcome = self.outcome
         if outcome.station is not None:
@@ -166,16 +158,35 @@ class Pull:
                 raise UsageError(f"{station.name} is on {self.port} now, no longer {outcome.station.name}")
             return
         outcome.station = station
-        try:
-            enrol.check_same(station, statement, self.port)
-        except RegistryError as error:  # its records are evidence all the same; each is judged by its time
-            outcome.warning = str(error)
+        if statement is not None:
+            try:
+                enrol.check_same(station, statement, self.port)
+            except RegistryError as error:  # its records are evidence all the same; each is judged by its time
+                outcome.warning = str(error)
         path = self._path(station)
         outcome.file = RecordFile(path, station, self._verifier)
         outcome.refusals, outcome.folder = Refusals(path), ClipFolder(path)
         outcome.before = outcome.file.count
         if outcome.file.cut_bytes:
             self._watch.note(f"{path}: {outcome.file.cut_bytes} bytes of a torn record at its end were cut off")
+
+    def _ask_who(self, console: enrol.Console) -> tuple[bytes, Statement | None]:
+        """(kid, signed statement made now); in safe mode there is no statement."""
+
+        def no_key() -> None:
+            raise RegistryError(f"the station on {self.port} has no key yet, and so no records")
+
+        try:
+            statement, _ = enrol.obtain(console, self._registry, no_key)
+            return statement.kid, statement
+        except PortError as error:
+            if "not in safe mode" not in str(error):
+                raise
+        network, _, kid = enrol.claimed(console)
+        if kid is None or network != self._registry.network:
+            raise RegistryError(f"the station on {self.port} has no key of this deployment")
+        self._watch.note("the station is in safe mode: only its records' signatures will show who it is")
+        return kid, None
 
     # Records
 

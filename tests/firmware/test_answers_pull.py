@@ -135,6 +135,26 @@ assert len(station.uplink.outbox._fresh) == 8
 """)
 
 
+def test_in_safe_mode_without_what_sends_records_are_written_out_at_once(run):
+    run("""
+from holdfire_protocol import frame
+
+class Console:
+    out = []
+    def send(self, data):
+        self.out.append(frame.decode(data, bytes(16)))
+
+class Identity:
+    network = bytes(16)
+
+for seq in range(1, 4):
+    journal.append(seq, record_of(seq), False)
+station.uplink, station.console, station.identity = None, Console(), Identity()
+assert ask("pull", "2") == "pull first=2 sent=2,3 last=3"
+assert Console.out == [(1, record_of(2)), (1, record_of(3))]
+""")
+
+
 def test_a_clip_comes_in_pieces_and_one_that_is_gone_is_said_to_be(run):
     run("""
 assert ask("clips") == "clips none"
@@ -142,23 +162,27 @@ station.clips = Clips()
 station.clips.ring = ring = Journal(esp32.Partition("clips"))
 ring.recover()
 assert ask("clips") == "clips none" and ask("clips", "1", "0") == "clip 1 none"
-clips = {n: bytes([(n * i + (i >> 8) * 7) & 255 for i in range(1000 + n)]) for n in range(1, 40)}
+def clip_of(n):
+    kept = bytearray(1000 + n)
+    for i in range(1000 + n):
+        kept[i] = (n * i + (i >> 8) * 7) & 255
+    return bytes(kept)
 for number in range(1, 40):
     try:
-        ring.append(number, clips[number], True)
+        ring.append(number, clip_of(number), True)
     except JournalFull:
         ring.drop_oldest()
-        ring.append(number, clips[number], True)
+        ring.append(number, clip_of(number), True)
 first, last = [int(word.split("=")[1]) for word in ask("clips").split()[1:]]
 assert 5 < first < 30 and last == 39 and ring.read(first - 1) is None
 assert ask("clips", str(first - 1), "0") == "clip %d none" % (first - 1) and ask("clips", "40", "0") == "clip 40 none"
 for number in range(first, last + 1):
     data = b""
-    while len(data) < len(clips[number]):
+    while len(data) < len(clip_of(number)):
         said = ask("clips", str(number), str(len(data))).split(" ")
-        assert said[:4] == ["clip", str(number), str(len(data)), str(len(clips[number]))]
+        assert said[:4] == ["clip", str(number), str(len(data)), str(len(clip_of(number)))]
         data += binascii.a2b_base64(said[4])
-    assert data == clips[number]
+    assert data == clip_of(number)
 assert "1039 bytes" in refused("clips", "39", "1039")
 """)
 

@@ -542,10 +542,18 @@ def test_a_port_that_is_missing_in_use_or_silent_is_one_line_that_says_what_to_d
     made.on_identity = lambda: made.say(b"login: \r\n" * 100)
     code, _, err = run(made, capsys, timeout=2)
     assert code == 4 and "no Holdfire station's" in err
-    made.on_identity = Peer.on_identity.__get__(made)
+
+
+def test_a_station_in_safe_mode_is_known_by_its_records_alone(made, capsys, tmp_path):
     made.on_enrolment = lambda _: made.say(b"error: enrolment: not in safe mode; `help` lists what is\r\n")
     code, _, err = run(made, capsys)
-    assert code == 4 and "holdfire console" in err
+    assert code == 0 and "in safe mode" in err and (tmp_path / "out.cbor").read_bytes() == whole(made)
+    made.signer = Signer("Bridge", 2)  # says so, and sends what Ridge signed
+    code, _, err = run(made, capsys, "-o", "other.cbor")
+    assert code == 4 and "did not come" in err and (tmp_path / "other.cbor").read_bytes() == b""
+    made.signer = Signer("Ridge", 1, bytes(16))
+    code, _, err = run(made, capsys)
+    assert code == 3 and "another deployment" in err
 
 
 def test_the_records_of_a_station_that_was_reported_lost_are_taken_with_a_warning(made, capsys, tmp_path):

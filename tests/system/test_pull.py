@@ -11,6 +11,7 @@ from simulate.station import SimulatedStation
 from tests.host.made import COLLECTOR, NETWORK, START_US, Base
 from tests.mpy import REPO, find_tool
 from tests.system.cabled import Place
+from tests.system.test_station_broken import broken_app
 
 UTC_US = 1_795_478_400_000_000
 BOARD = REPO / "boards" / "esp32-devkit.toml"
@@ -145,3 +146,14 @@ def test_a_station_without_room_for_clips_gives_its_records(filled, start, capsy
     assert cli.main(["pull", str(station.port), "-o", "small.cbor"]) == 0
     assert "the station keeps none" in capsys.readouterr().out
     assert set(filled.hashes.items()) <= set(hashes_in(filled.folder / "small.cbor").items())
+
+
+def test_a_station_in_safe_mode_still_gives_its_records_and_clips(filled, start, tmp_path, capsys):
+    """Although what sends records is what is broken."""
+    station = start(app_folder=broken_app(tmp_path, "outbox", "def broken(:\n"))
+    path = tmp_path / "safe.cbor"
+    assert cli.main(["pull", str(station.port), "-o", str(path), "--timeout", "60"]) == 0
+    told = capsys.readouterr()
+    assert "in safe mode" in told.err and "proven  3 of 3 clips" in told.out
+    found = hashes_in(path)
+    assert {seq: found.get(seq) for seq in filled.hashes} == filled.hashes
