@@ -38,7 +38,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("away_ms", [0, 50, 100, 115, 131, 140, 147, 163, 300, 1000])
+@pytest.mark.parametrize("away_ms", [0, 100, 131, 147, 163, 1000])
 def test_sound_that_the_ring_could_not_hold_is_counted_and_the_rest_keeps_its_time(tmp_path, away_ms):
     source = Shrinker(chip_sources()).shrink("main.py", AWAY % away_ms)
     with probe(tmp_path, source) as (station, console):
