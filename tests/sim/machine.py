@@ -205,6 +205,7 @@ class UART(io.IOBase):
             data = bytes([(byte * 5 + 0x91) & 0xFF for byte in data])  # framed wrongly: garbage
         if self._idle_at_us - start_us > 4000000:  # what waits there has filled the receiver's buffer: this it drops
             return
+        self._take()  # who never reads loses what his ring has no room for, now: nothing else holds it
         start_us = max(start_us, self._idle_at_us)
         self._coming.append([start_us, data, 0])
         self._idle_at_us = start_us + len(data) * 10000000 // baud
@@ -214,8 +215,11 @@ class UART(io.IOBase):
             world.at(start_us + at * 10000000 // baud, _nothing)
 
     def _receive(self):
-        """Into the ring with what has come by now."""
         world.run_due()
+        self._take()
+
+    def _take(self):
+        """Into the ring with what has come by now."""
         now_us = world.now_us()
         while self._coming:
             start_us, data, taken = coming = self._coming[0]
