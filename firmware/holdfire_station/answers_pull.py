@@ -58,7 +58,7 @@ def clips(station, words) -> list:
         raise ValueError("clips: OFFSET is beyond the clip's %d bytes" % total)
     piece = bytearray(min(PIECE_BYTES, total - offset))
     ring._partition.readblocks(sector, piece, at + ENTRY + offset)
-    return [_sealed("clip %d %d %d %s" % (number, offset, total, binascii.b2a_base64(piece)[:-1].decode()))]
+    return [_sealed("clip %d %d %d %s" % (number, offset, total, binascii.b2a_base64(bytes(piece))[:-1].decode()))]
 
 
 def _held(journal, lane, first: int, limit: int) -> list:
