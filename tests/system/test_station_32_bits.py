@@ -67,7 +67,8 @@ def test_a_station_starts_hears_signs_and_answers_in_160_kib(tmp_path, monkeypat
         for command, answer in (("help", "  status"), ("gnss", "position "), ("journal", "wear "),
                                 ("selftest", "self-test: "), ("last", "  "), ("status", "heap")):
             cabled.ask(command, answer)
-        cabled.ask("reboot", "Holdfire station, boot 2")
+        cabled.port.write(b"\rreboot\r")
+        cabled.read_until("Holdfire station, boot 2")
         assert cabled.record_with(lambda named: named["boot"] == 2 and "status" in named)["status"]["lost_ms"] == 0
     finally:
         cabled.close()
