@@ -110,13 +110,34 @@ for seq in range(1, 1500):
     journal.maintain()
     assert journal.last == (seq, body(seq))
 assert reboot().last == (1499, body(1499))
-for seq in range(1500, 1560):  # until no sector that a receipt was marked in is left
+for seq in range(1500, 1560):
     journal.append(seq, body(seq), False)
     journal.maintain()
 assert reboot().receipted == journal.receipted == 1497
 erases = [journal.erases(s) for s in range(8)]
 assert max(erases) - min(erases) <= 3 and min(erases) > 8, erases
 assert [flash.erase_count(s) for s in range(8)] == erases
+""")
+
+
+def test_a_receipt_is_remembered_when_nothing_that_it_covered_is_left(tmp_path):
+    """It ends with a sector: no mark stands in the next, and the last sector it covered is erased for new records."""
+    run(tmp_path, """
+journal = fresh(8)
+for seq in range(1, 60):
+    journal.append(seq, body(seq), True)
+receipted = max(journal._first) - 1
+journal.receipt(receipted)
+try:
+    while True:
+        seq += 1
+        journal.append(seq, body(seq), True)
+        while journal.maintain():
+            pass
+except JournalFull:
+    pass
+assert journal.read(receipted) is None and 20 < receipted < 59
+assert reboot().receipted == receipted and list(reboot().pending()) == list(range(receipted + 1, seq))
 """)
 
 
