@@ -153,6 +153,11 @@ class Shrinker:
         return {**dict(zip(longest_first, free, strict=False)), **parameters}
 
 
+def traceback_name(path: pathlib.PurePath) -> str:
+    """What tracebacks call a program: its module's last name, which the chip has in memory anyhow."""
+    return path.parent.name if path.stem == "__init__" else path.stem
+
+
 def _parse(text: str) -> ast.Module | None:
     """None for what is no Python: the compiler says so better."""
     try:

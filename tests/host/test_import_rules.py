@@ -67,8 +67,8 @@ def test_what_slots_and_programs_both_name_in_the_nvs_has_one_name():
     assert all(len(values) == 1 for values in found.values()), found
 
 
-def test_protocol_needs_nothing_but_hashing_and_base64():
-    allowed = {"hashlib", "binascii", "holdfire_protocol"}
+def test_protocol_needs_nothing_but_hashing_base64_and_packing():
+    allowed = {"hashlib", "binascii", "struct", "holdfire_protocol"}
     for path in sources("protocol"):
         guarded = {n for n in imported(path) if n in ("typing", "collections")}  # under TYPE_CHECKING, for mypy
         assert imported(path) - guarded <= allowed, path.name

@@ -88,10 +88,10 @@ def _power_on():
 _power_on()
 gc.collect()
 # The models are silicon, not program: what they take comes on top of the chip's heap, and the rest is put out of reach.
-# Names live in pools, each twice as large as the one before. The firmware's names fill three on the chip, which a test
-# counts; here the models' names are in the way, and the next pool would be larger than those three. So it is opened
-# now, beside the chip's heap, and the firmware pays for its three.
-NAME_POOLS_BYTES = 544 + 1088 + 1856  # room for 290 names
+# Names live in pools, each twice as large as the one before. The firmware's names, all that it can ever load, need four
+# on the chip, which a test counts; here the models' names are in the way, and the next pool would be larger than those
+# four. So it is opened now, beside the chip's heap, and the firmware pays for its four.
+NAME_POOLS_BYTES = 544 + 1088 + 1856 + 3584  # room for 609 names
 
 
 def _open_name_pool(least_bytes=12000):

@@ -142,7 +142,7 @@ def test_all_that_a_station_holds_is_pulled_over_an_unplugged_cable_and_proven(f
 
 
 def test_a_station_without_room_for_clips_gives_its_records(filled, start, capsys):
-    station = start("virtual", heap_bytes=176 << 10)
+    station = start("virtual", heap_bytes=160 << 10)
     assert cli.main(["pull", str(station.port), "-o", "small.cbor"]) == 0
     assert "the station keeps none" in capsys.readouterr().out
     assert set(filled.hashes.items()) <= set(hashes_in(filled.folder / "small.cbor").items())

@@ -123,7 +123,7 @@ def _make(path: pathlib.Path, out: pathlib.Path, arch: str, compiler: str | None
             shutil.copyfile(path, plain)
         if compiler:
             march = ["-march=" + arch] if arch else []
-            _run([compiler, "-O3", *march, "-s", path.name, "-o", str(made), str(plain)])
+            _run([compiler, "-O3", *march, "-s", shrink.traceback_name(path), "-o", str(made), str(plain)])
             made.replace(out)
         else:
             plain.replace(out)

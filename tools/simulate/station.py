@@ -70,7 +70,7 @@ class SimulatedStation:
     def __init__(self, board_file: pathlib.Path, directory: pathlib.Path, name: str, clock: str = "real", *,
                  ppm: int = 0, utc_us: int | None = None, script: pathlib.Path | None = None,
                  line_noise: Noise | None = None,
-                 baud: int | None = 115200, native: bool | None = None, heap_bytes: int = 176 << 10,
+                 baud: int | None = 115200, native: bool | None = None, heap_bytes: int = 160 << 10,
                  ambient_db_spl: float = 42.0, app_folder: pathlib.Path | None = None, **extra: object):
         self.board = boards.load(pathlib.Path(board_file))
         self.directory, self.name, self.clock = pathlib.Path(directory).resolve(), name, clock
