@@ -57,7 +57,7 @@ def create(path: pathlib.Path, passphrase: str) -> KeyInMemory:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomically(path, _encrypted_pem(private, passphrase), 0o600, new=True)
     except OSError as error:
-        raise RegistryError(f"cannot write the authority's key {path}: {error.strerror}") from None
+        raise RegistryError(f"cannot write the authority's key {path}: {files.why(error)}") from None
     return KeyInMemory(private)
 
 
@@ -73,7 +73,8 @@ def load(path: pathlib.Path, passphrase: str) -> KeyInMemory:
             " is on and name it with --key FILE, or restore it from its copy"
         ) from None
     except OSError as error:
-        raise RegistryError(f"cannot read the authority's key {path}: {error.strerror}") from None
+        hint = "; run this as the user whom it belongs to" if isinstance(error, PermissionError) else ""
+        raise RegistryError(f"cannot read the authority's key {path}: {error.strerror}{hint}") from None
     if stat.S_IMODE(mode) & 0o077:
         raise RegistryError(f"{path}: others can read this private key; run: chmod 600 {path}")
     if b"BEGIN ENCRYPTED PRIVATE KEY" not in pem:

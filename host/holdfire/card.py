@@ -111,7 +111,7 @@ def write(path: Path, registry: Registry, station: Station, note: str = "") -> N
     try:
         files.write_atomically(path, svg(registry, station, note).encode(), 0o644, new=False)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+        raise UsageError(f"cannot write {path}: {files.why(error)}") from None
 
 
 def _newest_entry(registry: Registry, station: Station) -> tuple[int, bytes]:

@@ -47,8 +47,9 @@ def run(
     ports: Sequence[str] | None = None,
     on_event: Callable[[Event], None] | None = None,
     settings: Settings | None = None,
+    past_clock: bool = False,
 ) -> None:
-    """Collect until SIGINT or SIGTERM.
+    """Collect until SIGINT or SIGTERM. `past_clock`: also while the registry has entries later than this clock.
 
     `ports` (paths or patterns) and `settings` default to what the directory's config.toml says.
     `on_event` is called on a thread of its own. Raises a HoldfireError, whose `exit_code` is the command's.
@@ -56,7 +57,8 @@ def run(
     deployment = Deployment(Path(directory))
     settings = settings or config.load(deployment.config_path)
     gc.set_threshold(*GC_THRESHOLD)
-    asyncio.run(Collector(deployment, settings, settings.ports if ports is None else ports, on_event).run())
+    ports = settings.ports if ports is None else ports
+    asyncio.run(Collector(deployment, settings, ports, on_event, past_clock).run())
 
 
 class Collector:
@@ -68,7 +70,9 @@ class Collector:
         settings: Settings,
         ports: Sequence[str],
         on_event: Callable[[Event], None] | None = None,
+        past_clock: bool = False,
     ):
+        self._past_clock = past_clock
         self._deployment = deployment
         self._settings = settings
         self._patterns = ports
@@ -98,7 +102,8 @@ class Collector:
     async def _run(self) -> None:
         registry = Registry.load(self._deployment.registry_path)
         key = self._load_key(registry)
-        check_clock(registry, times.now_us(), self._settings.future_tolerance_s * 1_000_000)
+        if not self._past_clock:
+            check_clock(registry, times.now_us(), self._settings.future_tolerance_s * 1_000_000)
         settings = self._settings
         fresh = not self._deployment.database_path.exists()
         store = await self._on_writer(Store, self._deployment.database_path, settings.refusal_rows)
@@ -310,8 +315,9 @@ def only_one(directory: Path) -> Iterator[None]:
         except OSError:
             holder = os.read(lock, 20).decode("ascii", "replace").strip()
             raise AlreadyRunning(f"another collector (process {holder}) works on {directory}; stop it first") from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without the number, and the store says it
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
         yield
     finally:
         os.close(lock)
@@ -336,7 +342,8 @@ def check_clock(registry: Registry, now_us: int, tolerance_us: int) -> None:
     if now_us + tolerance_us < newest:
         raise ClockError(
             f"this computer's clock says {times.text(now_us, 0)}, but the registry was changed at"
-            f" {times.text(newest, 0)}: set the clock (timedatectl, or date -u -s), then start again"
+            f" {times.text(newest, 0)}: set the clock (timedatectl, or date -u -s), then start again; if"
+            " that date was the wrong one, add --past-clock"
         )
 
 

@@ -5,7 +5,6 @@ match in full are believed, and everything in them is checked again. Changes the
 """
 
 import dataclasses
-import errno
 import os
 import re
 import time
@@ -18,6 +17,7 @@ import serial
 
 from holdfire_protocol import cose, enrolment, line
 
+from . import sources
 from .enrolled import Station, check_name, check_words
 from .errors import PortError, RegistryError, Unplugged
 from .output import clean
@@ -44,10 +44,8 @@ class Console:
         self._timeout_s = timeout_s
         self._reader = line.LineReader()
         self._heard = 0
-        try:
-            self._serial = serial.Serial(port, BAUD, timeout=0.1, write_timeout=timeout_s, exclusive=True)
-        except (OSError, ValueError) as error:
-            raise PortError(_why_not(port, error)) from None
+        self._serial = sources.open_serial(port, BAUD)
+        self._serial.timeout, self._serial.write_timeout = 0.1, timeout_s
 
     def __enter__(self) -> "Console":
         return self
@@ -109,7 +107,9 @@ class Console:
         return self._reader.bad
 
     def _unplugged(self, error: Exception) -> Unplugged:
-        return Unplugged(f"{self.port}: the station went away ({error}); plug it in and try again")
+        code = getattr(error, "errno", None)
+        why = f" ({os.strerror(code)})" if isinstance(code, int) else ""
+        return Unplugged(f"{self.port}: the station went away{why}; plug it in and run the same command again")
 
 
 class Outcome:
@@ -308,16 +308,3 @@ def _statement(console: Console, registry: Registry, public_key: bytes) -> State
 
 def _bytes(part: bytes) -> bytes | None:
     return None if part == b"none" else bytes.fromhex(part.decode())
-
-
-def _why_not(port: str, error: Exception) -> str:
-    """Why a port does not open, and what to do about it."""
-    number = getattr(error, "errno", None)
-    text = str(error)
-    if number == errno.ENOENT:
-        return f"{port}: no such port; is the station plugged in? (ls /dev/tty* shows the ports)"
-    if number == errno.EACCES:
-        return f"{port}: no permission; add yourself to the group that owns it (often dialout), then log in again"
-    if number in (errno.EAGAIN, errno.EBUSY) or "lock" in text:
-        return f"{port}: in use by another program; end it (holdfire collect? a terminal?), then try again"
-    return f"{port}: cannot be used as a serial port ({clean(text)[:120]})"

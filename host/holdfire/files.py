@@ -1,9 +1,16 @@
 """Small files that are replaced whole or not at all."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import tempfile
+
+
+def why(error: OSError) -> str:
+    """The system's reason, and what to do about the one that needs nothing but room."""
+    hint = "; make room, then run the same command again" if error.errno == errno.ENOSPC else ""
+    return f"{error.strerror}{hint}"
 
 
 def write_atomically(path: pathlib.Path, data: bytes, mode: int, new: bool) -> None:

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from . import sources
 from .errors import PortError, UsageError
 from .harden import BOOT_KEY, BURNED, CHIPS, ERASED, FLASH_KEY, FOREIGN, PARTIAL, Part
 
@@ -161,13 +162,16 @@ class RealBoard(FuseBoard):
         super().__init__(self._connect())
 
     def _connect(self) -> Any:
+        if "://" not in self._port:
+            sources.open_serial(self._port, 115_200).close()  # esptool does not say why it could not
         from espefuse import init_commands
 
         what = (
             f"{self._port}: no chip answers in its download mode: end what uses the port, hold BOOT, press RESET, let "
             "BOOT go; a board at level 3 never answers"
         )
-        with _complaining(what), contextlib.redirect_stdout(io.StringIO()):
+        quiet = io.StringIO()
+        with _complaining(what), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             commands = init_commands(port=self._port, do_not_confirm=True)
         commands.efuses.postpone = True
         return commands

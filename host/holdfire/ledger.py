@@ -100,7 +100,7 @@ def write(path: pathlib.Path, entries: list[Entry], new: bool) -> None:
     try:
         files.write_atomically(path, data.encode(), 0o644, new)
     except OSError as error:
-        raise RegistryError(f"cannot write {path}: {error.strerror}") from None
+        raise RegistryError(f"cannot write {path}: {files.why(error)}") from None
 
 
 def _read_json(path: pathlib.Path) -> Any:

@@ -536,7 +536,7 @@ def _write_collector_key(path: pathlib.Path, private: Ed25519PrivateKey) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomically(path, pem, 0o600, new=True)
     except OSError as error:
-        raise RegistryError(f"cannot write {path}: {error.strerror}") from None
+        raise RegistryError(f"cannot write {path}: {files.why(error)}") from None
 
 
 def load_collector_key(path: str | os.PathLike[str], public: bytes | None = None) -> Ed25519PrivateKey:

@@ -258,8 +258,10 @@ def _advise(path: str, error: Exception) -> str:
     if code in (errno.EACCES, errno.EPERM):
         return f"{path}: permission denied; {_how_to_get_access(path)}"
     if code in (errno.EBUSY, errno.EAGAIN):
-        return f"{path}: another program is using it (screen, minicom, another collector?); close that program"
-    if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO):
+        return f"{path}: another program is using it (holdfire collect? a console? a terminal?); close that program"
+    if code == errno.ENOENT:
+        return f"{path}: no such port; is the station plugged in? (ls /dev/tty* shows the ports)"
+    if code in (errno.ENXIO, errno.ENODEV, errno.EIO):
         return f"{path}: nothing answers there; is the cable in and the board powered?"
     if code in (errno.ENOTTY, errno.EINVAL) or code is None:
         return f"{path} is not a serial port that can be set to this speed; name another device"

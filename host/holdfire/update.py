@@ -105,7 +105,7 @@ def write_signed(path: pathlib.Path, programs: Programs, message: bytes) -> None
     try:
         files.write_atomically(path, cbor.encode([message, programs.image]), 0o644, new=False)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+        raise UsageError(f"cannot write {path}: {files.why(error)}") from None
 
 
 def read_signed(path: pathlib.Path, network: bytes, authorities: Sequence[Holder]) -> tuple[Programs, bytes, int]:

@@ -227,7 +227,7 @@ def test_wrong_moves_get_one_line(capsys, tmp_path, station, monkeypatch):
         assert err.count("\n") == 1
         return err
 
-    assert "nothing answers there; is the cable in" in refused(4, tmp_path / "ttyUSB9")
+    assert "no such port; is the station plugged in?" in refused(4, tmp_path / "ttyUSB9")
     assert "is not a serial port: name the device" in refused(4, __file__)
     assert "not a regular expression" in refused(2, station.port, "--filter", "(")
     assert "no registry at" in refused(3, station.port, "--dir", tmp_path / "none")

@@ -83,8 +83,8 @@ def test_the_life_of_a_station(board, deployment, capsys, tmp_path):
     before = deployment.registry_path.read_bytes()
 
     # Again, under the same name: nothing changes. Under another: no.
-    code, out, _ = run(capsys, "provision", station.port, "--name", "ridge north")
-    assert code == 0 and "enrolled already; nothing changed" in out
+    code, out, err = run(capsys, "provision", station.port, "--name", "ridge north")
+    assert (code, err) == (0, "") and "enrolled already; nothing changed" in out
     code, out, err = run(capsys, "provision", station.port, "--name", "Other")
     assert (code, out) == (3, "") and "enrolled already, as 'Ridge north'" in err
     assert deployment.registry_path.read_bytes() == before
@@ -372,8 +372,8 @@ def test_what_would_be_refused_is_refused_before_a_key_is_made(deployment, peer,
 def test_a_port_that_cannot_be_used_says_what_to_do(deployment, peer, capsys, tmp_path):
     for port, says in (
         ("/dev/ttyNONE9", "no such port"),
-        (str(tmp_path), "cannot be used as a serial port"),
-        (str(pathlib.Path(__file__)), "cannot be used as a serial port"),
+        (str(tmp_path), "is not a serial port: name the device"),
+        (str(pathlib.Path(__file__)), "is not a serial port: name the device"),
     ):
         code, out, err = run(capsys, "provision", port, "--name", "A", "--timeout", "1")
         assert (code, out) == (4, "") and says in err and err.count("\n") == 1
@@ -385,7 +385,7 @@ def test_a_port_in_use_says_so(deployment, peer, capsys):
     other_end = peer(lambda line: NEW)
     with serial.Serial(other_end.port, exclusive=True):
         code, _, err = run(capsys, "provision", other_end.port, "--name", "A", "--timeout", "1")
-    assert code == 4 and "in use by another program" in err
+    assert code == 4 and "another program is using it" in err
 
 
 def test_on_a_terminal_what_is_not_given_is_asked_for(deployment, peer, capsys, monkeypatch):

@@ -338,7 +338,9 @@ def test_ports_that_cannot_be_used_get_one_line(capsys, monkeypatch, images, tmp
         return err
 
     assert "no such port: plug the board in" in refused(tmp_path / "ttyUSB9")
-    assert "is no serial port that can be used: " in refused(images / "esp32-devkit.bin")
+    assert "is not a serial port: name the device" in refused(images / "esp32-devkit.bin")
+    assert "is not a serial port: name the device" in refused(tmp_path)
+    assert "is not a serial port: name the device" in refused("/dev/null")
     assert "is no serial port that can be used: " in refused("socket://127.0.0.1:9")
     main, side = pty.openpty()
     try:
@@ -418,6 +420,7 @@ def test_images_that_cannot_be_used_get_one_line(capsys, monkeypatch, images, tm
 
     assert "no image yet: make image BOARD=..." in refused()
     assert "no image for 'heltec-v3' yet: make image BOARD=heltec-v3" in refused("--board", "heltec-v3", folder=images)
+    assert "no board 'nosuch': BOARD= is one of esp32-devkit, " in refused("--board", "nosuch", folder=images)
     good = json.loads((images / "esp32-devkit.json").read_text())
     (tmp_path / "esp32-devkit.json").write_text(json.dumps(good))
     assert "esp32-devkit.bin: cannot be read: No such file" in refused()

@@ -489,7 +489,7 @@ def test_wrong_moves_get_one_line(capsys, tmp_path):
     for argv, said in (
         ([], "name the board's PORT, or a folder to --practise in"),
         (["/dev/ttyUSB0", "--practise", str(tmp_path)], "name the board's PORT, or"),
-        ([str(tmp_path / "ttyUSB0")], "no chip answers in its download mode"),
+        ([str(tmp_path / "ttyUSB0")], "no such port; is the station plugged in?"),
     ):
         assert cli.main(["harden", *argv]) in (2, 4)
         err = capsys.readouterr().err

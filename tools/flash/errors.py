@@ -24,6 +24,10 @@ def explain(error: BaseException, port: str, started: bool) -> str:
                 "log out and in again")
     if number in (errno.EBUSY, errno.EAGAIN):
         return f"{port}: in use by another program: end it (collector? console? terminal?) and run this again"
+    if number in (errno.ENOTTY, errno.EISDIR, errno.EINVAL) or "Could not configure port: (25" in text:
+        return f"{port}: is not a serial port: name the device, such as PORT=/dev/ttyUSB0"
+    if number == errno.EIO or "Could not configure port: (5" in text:
+        return f"{port}: the board went away (unplugged? loose cable?): plug it in and run this again"
     if text.startswith("Could not open") or number is not None:  # the system's own words stand last, in brackets
         return f"{port}: is no serial port that can be used: {text.strip().splitlines()[-1].strip('()')}"
     return (f"{port}: no chip answers: is it a data cable? Hold BOOT, press RESET, let BOOT go, and run this again "
@@ -36,7 +40,8 @@ def _errno_of(error: BaseException | None) -> int | None:
         number = getattr(error, "errno", None)
         if isinstance(number, int):
             return number
-        for known in (errno.ENOENT, errno.EACCES, errno.EBUSY, errno.EAGAIN, errno.ENODEV, errno.ENXIO):
+        for known in (errno.ENOENT, errno.EACCES, errno.EBUSY, errno.EAGAIN, errno.ENODEV, errno.ENXIO,
+                      errno.EISDIR, errno.ENOTTY, errno.EIO):  # fmt: skip
             if f"[Errno {known}]" in str(error):
                 return known
         error = error.__cause__ or error.__context__

@@ -5,6 +5,7 @@ import json
 import pathlib
 from dataclasses import dataclass
 
+import boards
 from flash.errors import FlashError
 
 FORMAT = 1
@@ -39,6 +40,10 @@ def find(folder: pathlib.Path, board: str | None) -> pathlib.Path:
     if board is not None:
         path = folder / f"{board}.json"
         if not path.exists():
+            try:
+                boards.find(board)
+            except boards.BoardError as error:
+                raise FlashError(str(error)) from None
             raise FlashError(f"no image for {board!r} yet: make image BOARD={board}")
         return path
     if not there:

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE",
         help="a setting for this run, over config.toml; `holdfire config` lists them: --set beacon_interval_ms=5000",
     )  # fmt: skip
+    common.add_past_clock(parser)
     common.add_directory(parser)
 
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         values = {name: getattr(settings, name) for name in config.Settings.__dataclass_fields__}
         settings = config.make({**values, **dict(_assignment(text) for text in args.set)}, "--set")
     on_event = _print_json if args.json else printer(args.verbose)
-    collector.run(base.directory, args.ports or None, on_event, settings)
+    collector.run(base.directory, args.ports or None, on_event, settings, args.past_clock)
     return 0
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from .. import authority, hardware_token, times
-from ..errors import UsageError
+from ..errors import ClockError, UsageError
 from ..registry import Deployment, Registry
 from ..views import View
 
@@ -43,6 +43,25 @@ def add_key(parser: argparse.ArgumentParser) -> None:
         help="its passphrase or PIN, as in --passphrase-file secret.txt"
         f" (default: ${authority.VARIABLE}, else asked for)",
     )  # fmt: skip
+
+
+def add_past_clock(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--past-clock", action="store_true",
+        help="go on although the registry has entries later than this clock, when those were wrong: --past-clock",
+    )  # fmt: skip
+
+
+def now_us(args: argparse.Namespace, registry: Registry) -> int:
+    """This computer's time, which must be after every change of the registry. Raises ClockError."""
+    now = times.now_us()
+    newest = max(times.parse(entry["at"]) for entry in registry.entries)
+    if now < newest and not args.past_clock:
+        raise ClockError(
+            f"this computer's clock says {times.text(now, 0)}, but the registry was changed at {times.text(newest, 0)}:"
+            " set the clock; if that date was the wrong one, add --past-clock"
+        )
+    return now
 
 
 def add_json(parser: argparse.ArgumentParser, query: str) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from .. import card, enrol, times, update
+from .. import card, enrol, update
 from ..errors import UsageError
 from ..output import GOOD, Section, print_report
 from . import common
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--card", metavar="FILE", help="also write its card to print, as in --card ridge.svg")
     add_timeout(parser)
     common.add_key(parser)
+    common.add_past_clock(parser)
     common.add_directory(parser)
 
 
@@ -55,9 +56,11 @@ def add_details(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     details = _details(args)
     key = common.unlock(args)
-    with common.deployment(args).changing_registry(key) as registry, enrol.Console(args.port, args.timeout) as console:
-        outcome = enrol.provision(console, registry, details, times.now_us(), args.why)
-        told = update.entrust(console, registry)
+    with common.deployment(args).changing_registry(key) as registry:
+        now_us = common.now_us(args, registry)
+        with enrol.Console(args.port, args.timeout) as console:
+            outcome = enrol.provision(console, registry, details, now_us, args.why)
+            told = update.entrust(console, registry)
     report(outcome, str(registry.path))
     for text in told:
         print(f"the station was told {text}")

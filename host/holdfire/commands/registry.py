@@ -14,7 +14,7 @@ from typing import Any
 from .. import card, enrol, times, update
 from ..authority import Authority
 from ..enrolled import Station
-from ..errors import ClockError, PortError, RegistryError
+from ..errors import PortError, RegistryError
 from ..output import BAD, GOOD, WARN, Cell, Section, clean, print_json, print_report, print_table
 from ..registry import Registry
 from . import common, provision
@@ -84,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for made in changing:
         made.add_argument("--why", required=True, help="for the history, as in --why 'mast fell in the storm'")
         common.add_key(made)
+        common.add_past_clock(made)
 
     told = action("tell", _tell, "tell the stations on these ports which keys took the place of those they believe")
     told.add_argument("port", metavar="PORT", nargs="+", help="serial ports, as in /dev/ttyUSB0 /dev/ttyUSB1")
@@ -99,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for made in (replaced, collector, refounded):
         made.add_argument("--why", required=True, help="for the history, as in --why 'Anna leaves'")
         common.add_key(made)
+        common.add_past_clock(made)
     replaced.add_argument("--new-key", metavar="KEY", required=True,
                           help="the key from now on, made if need be: --new-key /media/other/authority.key")
     replaced.add_argument("--new-passphrase-file", metavar="FILE",
@@ -281,22 +283,10 @@ def _change(args: argparse.Namespace, change: Callable[[Registry, Station, int],
     """Unlock the authority, make one change, say what it was."""
     key = common.unlock(args)
     with common.deployment(args).changing_registry(key) as registry:
-        now_us = _now_us(registry)
+        now_us = common.now_us(args, registry)
         said = change(registry, registry.find(args.station), now_us)
     print(f"{said}. Give the new {registry.path.name} to everyone who checks evidence.")
     return 0
-
-
-def _now_us(registry: Registry) -> int:
-    """This computer's time, which must be after the last change. Raises ClockError."""
-    now_us = times.now_us()
-    newest_us = times.parse(registry.entries[-1]["at"])
-    if now_us < newest_us:
-        raise ClockError(
-            f"this computer's clock says {times.text(now_us, 0)}, but the registry was changed at"
-            f" {times.text(newest_us, 0)}: set the clock"
-        )
-    return now_us
 
 
 def _since(args: argparse.Namespace, now_us: int) -> int:
@@ -308,7 +298,7 @@ def _change_keys(
     args: argparse.Namespace, key: Authority, change: Callable[[Registry, int], str], refounding: bool = False
 ) -> int:
     with common.deployment(args).changing_registry(key, refounding) as registry:
-        now_us = _now_us(registry)
+        now_us = common.now_us(args, registry)
         said = change(registry, now_us)
     print(f"{said} Give the new {registry.path.name} to everyone who checks evidence.")
     return 0
