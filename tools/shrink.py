@@ -14,7 +14,7 @@ before mpy-cross compiles them:
 Lines stay where they are, though the compiler is asked for no line numbers, which would take 2.5 KB: a traceback from
 a chip has files and functions only. What a name in it stands for:
 
-    .venv/bin/python tools/shrink.py NAME ...        for example: tools/shrink.py rindex
+    .venv/bin/python tools/shrink.py AF_INET        (without a name: all of them)
 """
 
 import argparse

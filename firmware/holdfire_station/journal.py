@@ -1,8 +1,7 @@
 """The station's memory of records: a log on a raw NOR flash partition that survives a power cut at any byte.
 
 What it promises. append() returns after the whole record was read back from flash. recover() trusts no half-written
-entry and loses no whole one. An entry is given up only after its receipt, or by
-thinning.py. A receipt is never taken
+entry and loses no whole one. An entry is given up only after its receipt, or by thinning.py. A receipt is never taken
 back.
 
 Layout. Sectors of 4096 bytes. A sector in use belongs to one lane, ROUTINE or ALERT, and holds a header and then

@@ -14,7 +14,7 @@ def lines(station, challenge: bytes) -> list:
     if station.recorder is None:
         return [station.identity_fault or "enrolment none"]
     if crypto.busy():
-        return ["busy signing: ask again"]  # its buffers are taken, and 8 KB for others may not be free
+        return ["busy signing: ask again"]  # its buffers are taken, and 9 KB for others may not be free
     who = station.identity
     payload = enrolment.encode({
         "public_key": who.public,

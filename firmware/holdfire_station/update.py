@@ -17,11 +17,11 @@ def update(station, words) -> list:
     if station.recorder is None:
         raise ValueError("not enrolled: whom to believe is not known; `holdfire provision` first")
     if not words:
-        return overlay.alone("holdfire_station.update_offer", "state", _authority(), station.identity.collector_kid)
+        return overlay.alone("holdfire_station.update_offer", "state", station, _authority())
     if len(words) != 2 or words[0] not in ("trust", "offer", "handover"):
         raise ValueError("`holdfire update` on the laptop sends what follows this word")
     if crypto.busy():
-        return ["busy signing: ask again"]  # its buffers are taken, and 8 KB for others may not be free
+        return ["busy signing: ask again"]  # its buffers are taken, and 9 KB for others may not be free
     if words[0] == "trust":
         return _trust(bytes.fromhex(words[1]))
     public = _authority()
@@ -33,7 +33,7 @@ def update(station, words) -> list:
             crypto.verify(public, signed, signature)
         return overlay.alone("holdfire_station.handover", "begin", station, named)
     signed, signature, named = overlay.alone(
-        "holdfire_station.update_offer", "read", words[1], public, station.identity.network)
+        "holdfire_station.update_offer", "read", station, words[1], public)
     crypto.verify(public, signed, signature)  # nothing of `named` is believed before
     overlay.alone("holdfire_station.update_session", "begin", station, named)
     return ["update accepted %s" % named["firmware"].hex()]

@@ -132,7 +132,7 @@ STATUS = Shape("status", (
     (13, "journal_permille", UINT, 0, 1000, True),  # journal in use
     (14, "pending", UINT, 0, U32, True),  # records no receipt covers yet
     (15, "firmware", BYTES, 8, 8, True),  # first bytes of SHA-256 over the station's program files
-    (16, "heap_free", UINT, 0, U32, True),  # bytes, after a collection
+    (16, "heap_free", UINT, 0, U32, True),  # bytes, after a collection; on an ESP32 with what its heap can yet grow by
     (17, "refused", UINT, 0, U32, True),  # damaged or refused lines and beacons since boot
     (18, "unrecorded", UINT, 1, U32, False),  # observations since the last status record that no record holds
     (19, "fault", BYTES, 1, FAULT_BYTES, False),  # what failed or is missing, in ASCII, for people

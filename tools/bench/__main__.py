@@ -9,11 +9,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 REPO = HERE.parent.parent
 
 
-def main() -> int:
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line, from the modules beside this file."""
     for folder in ("host", "protocol", "tools", "."):
         sys.path.insert(0, str(REPO / folder))
     parser = argparse.ArgumentParser(
-        prog="tools/bench", description=__doc__, epilog="example: .venv/bin/python tools/bench sign --keys 20"
+        prog="tools/bench", description=__doc__, epilog="example: .venv/bin/python tools/bench sign --repeat 3"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for path in sorted(HERE.glob("[a-z]*.py")):
@@ -23,7 +24,11 @@ def main() -> int:
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
             module.add_arguments(sub)
             sub.set_defaults(run=module.main)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    args = build_parser().parse_args()
     return args.run(args)
 
 

@@ -103,7 +103,7 @@ def _check(data, what: str, error) -> None:
 
 
 class Verifier:
-    """A verification at a time, in the buffers of a Signing that nobody else is using: 8 KB less than its own."""
+    """A verification at a time, in the buffers of a Signing that nobody else is using: 9 KB less than its own."""
 
     def __init__(self, signing):
         self._w = signing.w
