@@ -25,6 +25,7 @@ sys.path.insert(0, str(REPO / "tools"))
 from generate import host_readme
 
 README = (REPO / "host" / "README.md").read_text()
+_MEASUREMENT = re.compile(r"tools/bench ([a-z_]+(?: --[a-z-]+(?:(?: [\w./]+)+)?)*)")
 _SECTION = re.compile(r"^## (.*?)\n(.*?)(?=^## |\Z)", re.M | re.S)
 SECTIONS = {heading.split(":")[0]: text for heading, text in _SECTION.findall(README)}
 
@@ -91,6 +92,32 @@ def test_every_line_shown_anywhere_is_one_the_program_takes():
     assert len(lines) > 15
     for line in lines:
         takes(line)
+
+
+def test_every_action_of_registry_has_an_example_in_its_own_help(capsys):
+    actions = next(a for a in host_readme.commands()["registry"]._actions if isinstance(a, argparse._SubParsersAction))
+    for name in actions.choices:
+        with pytest.raises(SystemExit):
+            cli.main(["registry", name, "--help"])
+        example = capsys.readouterr().out.split("example: ")[1].strip()
+        assert takes(example).action == name
+
+
+def test_every_measurement_shown_anywhere_is_one_that_tools_bench_takes(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    parser = importlib.import_module("bench.__main__").build_parser()
+    folders = ("boards", "docs", "firmware", "host", "protocol", "tests")
+    pages = [page for folder in folders for page in (REPO / folder).rglob("*.md")]
+    texts = [page.read_text() for page in [*pages, *(REPO / "tools" / "bench").glob("*.py")]]
+    if (REPO / "README.md").exists():
+        figures = (REPO / "README.md").read_text().partition("## Figures")[2]
+        texts += ["tools/bench " + shown for row in figures.splitlines() for shown in row.split("|")[-2:-1]
+                  for shown in re.findall(r"`([a-z_]+[^`]*)`", shown)]
+    shown = {line for text in texts for line in _MEASUREMENT.findall(text)}
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    assert {line.split()[0] for line in shown} >= set(commands.choices)
+    for line in shown:
+        parser.parse_args(shlex.split(line))
 
 
 def test_every_setting_is_documented_in_readme_and_template():

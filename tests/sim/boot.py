@@ -3,7 +3,8 @@
     micropython -X heapsize=288K boot.py heap_free=160864 board=FOLDER flash=FILE noise=RAW muffled=RAW ...
 
 `heap_free` is what the program gets, of a heap that holds the chip models, too; `board` is the folder with the board.py
-that tools/boards.py rendered. tools/simulate/station.py knows all arguments and is the usual way here. Afterwards nothing of this module stays: on the chip, too, only main.py runs.
+that tools/boards.py rendered. tools/simulate/station.py knows all arguments and is the usual way here. Afterwards
+nothing of this module stays: on the chip, too, only main.py runs.
 """
 
 import gc

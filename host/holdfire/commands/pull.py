@@ -141,7 +141,8 @@ def _report(args: argparse.Namespace, registry: Registry, outcome: Outcome) -> i
             sections[-1].add("gone", f"{counted(outcome.clips_gone, 'clip')}: overwritten, or not readable", WARN)
         held = held and clips.held(rated, wrong)
     elif outcome.keeps_clips is False:
-        section.add("clips", "the station keeps none: its memory is short, or it has no microphone")
+        why = "nothing was detected yet, its memory is short, or it has no microphone"
+        section.add("clips", f"the station keeps none: {why}")
     if file.count:
         sections.append(_next(args, registry, outcome))
     print_report(sections)

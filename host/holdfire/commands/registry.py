@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", help="one of these, as in list")
 
     def action(name: str, does: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text)
+        made: argparse.ArgumentParser = actions.add_parser(
+            name, help=text, description=text, epilog="example: " + example_of(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
         made.set_defaults(does=does)
         return made
 
@@ -112,6 +115,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--note", default="", help="a line at its foot, as in --note 'Please leave me: +41 00 000 00 00'")
     for made in actions.choices.values():
         common.add_directory(made)
+
+
+def example_of(action: str) -> str:
+    """The line that shows it."""
+    return next(line for line in EXAMPLES if line.split()[2] == action)
 
 
 def run(args: argparse.Namespace) -> int:
