@@ -19,27 +19,37 @@ TEXT = 0
 FRAME = 1
 BAD = 2
 
+_ENDING_BYTES = 9
+
 
 def encode(frame: bytes) -> bytes:
     """The line of a frame, with CR LF."""
-    return MARK + binascii.b2a_base64(frame)[:-1] + b":%08x\r\n" % (binascii.crc32(frame) & 0xFFFFFFFF)
+    return MARK + binascii.b2a_base64(frame)[:-1] + _ending(frame) + b"\r\n"
 
 
 def decode(line: bytes) -> bytes:
-    """The frame of a line that begins with MARK and has no line end. Raises ValueError with the reason."""
-    end = len(line) - 9
-    if line[: len(MARK)] != MARK or end < len(MARK) or line[end] != 0x3A:
+    """The frame of a line that begins with MARK and has no line end. Raises ValueError with the reason.
+
+    In a chip's memory a line is long, so that nothing of it is copied but the frame.
+    """
+    view = memoryview(line)
+    end = len(line) - _ENDING_BYTES
+    if view[: len(MARK)] != MARK or end < len(MARK) or line[end] != 0x3A:
         raise ValueError("line: cut short")
     try:
-        frame = binascii.a2b_base64(line[len(MARK) : end])
+        frame = binascii.a2b_base64(view[len(MARK) : end])  # type: ignore[arg-type,unused-ignore]
     except ValueError:
         raise ValueError("base64: malformed")
     if len(frame) > MAX_FRAME_BYTES:
         raise ValueError("frame: too long")
     # One spelling a frame: decoders forgive stray bits, blanks and capitals that the CRC would not notice.
-    if encode(frame)[:-2] != line:
+    if view[end:] != _ending(frame) or view[len(MARK) : end] != memoryview(binascii.b2a_base64(frame))[:-1]:
         raise ValueError("crc: does not match, or not the one spelling of this frame")
     return frame
+
+
+def _ending(frame: bytes) -> bytes:
+    return b":%08x" % (binascii.crc32(frame) & 0xFFFFFFFF)
 
 
 class LineReader:
@@ -82,6 +92,7 @@ class LineReader:
 
     def _finish(self, items: "list[tuple[int, Any]]") -> None:
         line = bytes(self._buffer)
+        self._buffer = bytearray()
         text_end = line.find(MARK)
         if text_end < 0:
             text_end = len(line)
@@ -93,7 +104,7 @@ class LineReader:
             self._bad(items, "line: cut short by another")
         if last >= 0:
             try:
-                items.append((FRAME, decode(line[last:])))
+                items.append((FRAME, decode(line[last:] if last else line)))
             except ValueError as error:
                 self._bad(items, str(error))
 

@@ -20,8 +20,8 @@ CRYPTO = REPO / "firmware/holdfire_station/crypto"
 MODULAR = ("field.run", "sha512._schedule", "sha512._rounds")
 P = 2**255 - 19
 TIGHT = 4096  # a carried limb; limb 2 may be a few more, for which the tests add 4
-ed25519, field, inverse, point, scalar, sha512, verifying = noviper.load(
-    CRYPTO, "checked_crypto", ("ed25519", "field", "inverse", "point", "scalar", "sha512", "verifying"), MODULAR
+ed25519, field, inverse, opening, point, scalar, sha512, verifying = noviper.load(
+    CRYPTO, "checked_crypto", ("ed25519", "field", "inverse", "opening", "point", "scalar", "sha512", "verifying"), MODULAR
 )
 
 
@@ -45,8 +45,8 @@ def units_after(steps: bytes, units: dict[int, int]) -> dict[int, int]:
 
 POINT = {point.X: 1, point.Y: 1, point.Z: 1, point.T: 1}
 CHOSEN = {point.ONE: 1} | dict.fromkeys(range(point.CHOSEN, point.ELEMENTS), 1)
-FIXED = {point.ONE: 1, verifying.D: 1, verifying.D2: 1, verifying.ROOT: 1, verifying.ZERO: 0}
-KEPT = verifying._MULTIPLES
+FIXED = {point.ONE: 1, point.D: 1, point.D2: 1, point.ROOT: 1, point.ZERO: 0}
+KEPT = point.MULTIPLES
 
 
 @pytest.mark.parametrize(("steps", "before"), [
@@ -55,10 +55,10 @@ KEPT = verifying._MULTIPLES
     (point.ADD_CHOSEN, POINT | CHOSEN),
     (point.DOUBLE, POINT),
     (point.AFFINE, POINT | {point.Z: 4}),
-    (verifying._DECOMPRESS, {point.Y: 1} | FIXED),
-    (verifying._TURN, POINT | FIXED),
-    (verifying._NEGATE, POINT | FIXED),
-    (verifying._SET_OUT, POINT | FIXED),
+    (opening._DECOMPRESS, {point.Y: 1} | FIXED),
+    (opening._TURN, POINT | FIXED),
+    (opening._NEGATE, POINT | FIXED),
+    (opening._SET_OUT, POINT | FIXED),
     (verifying._NEUTRAL, FIXED),
     (verifying._add(KEPT, False), POINT | {KEPT: 2, KEPT + 1: 2, KEPT + 2: 1, KEPT + 3: 2}),
     (verifying._add(KEPT, True), POINT | {KEPT: 2, KEPT + 1: 2, KEPT + 2: 1, KEPT + 3: 2}),

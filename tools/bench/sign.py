@@ -73,7 +73,7 @@ while work.w[end - 1] == POISON:
     end -= 1
 spare = 4 * (len(work.w) - end)
 steps.append(allocated())
-from holdfire_station.crypto import verifying
+from holdfire_station.crypto import opening, verifying
 steps.append(allocated())
 print(steps[1] - steps[0], steps[2] - steps[1] - spare, spare, steps[4] - steps[3])
 """
@@ -134,8 +134,7 @@ def chip(station) -> tuple[list[int], int, list[int]]:
     work.begin(station.key._secret, bytes(128), signature)
     signing = stretches(station.machine, work.step)
     calls = sum(station.machine.calls.values())
-    verifier = station.modules["verifying"].Verifier(work)
-    steps = verifier.steps(station.key.public_bytes, bytes(128), signature)
+    steps = station.ed25519._verification(work, station.key.public_bytes, bytes(128), signature)
     return signing, calls, stretches(station.machine, lambda: next(steps, steps) is not steps)
 
 

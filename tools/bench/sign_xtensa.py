@@ -367,8 +367,8 @@ class Station:
         hints = dict.fromkeys(("ptr8", "ptr16", "ptr32", "uint"), object)  # what the annotations name
         with mock.patch.dict(sys.modules, {"micropython": native}), mock.patch.multiple(builtins, create=True, **hints):
             self.ed25519 = importlib.import_module("chip_crypto.ed25519")
-            verifying = importlib.import_module("chip_crypto.verifying")
-            self.ed25519._verifier = verifying.Verifier  # the chip loads it each time; here it is translated once
+            loaded = {name: importlib.import_module("chip_crypto." + name) for name in ("opening", "verifying")}
+            self.ed25519._loaded = loaded.get  # the chip loads them each time; here they are translated once
             prefix = "chip_crypto."
             self.modules = {n[len(prefix) :]: sys.modules[n] for n in list(sys.modules) if n.startswith(prefix)}
 

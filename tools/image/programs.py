@@ -62,7 +62,8 @@ def _compile(compiler: str, name: str, source: str, arch: str) -> bytes:
         path = pathlib.Path(folder, "source.py")
         path.write_text(source, encoding="utf-8")
         # -s: the name that tracebacks show is in the file, and must not depend on where it was built
-        _run([compiler, "-O3", f"-march={arch}", "-s", shrink.traceback_name(pathlib.PurePath(name)), "-o", folder + "/out.mpy", str(path)], name)
+        told = shrink.traceback_name(pathlib.PurePath(name))
+        _run([compiler, "-O3", f"-march={arch}", "-s", told, "-o", folder + "/out.mpy", str(path)], name)
         return pathlib.Path(folder, "out.mpy").read_bytes()
 
 

@@ -88,7 +88,7 @@ def verify(public: bytes, message: bytes, signature: bytes) -> None:
     """
     work = _take()
     try:
-        for _ in _verifier(work).steps(public, message, signature):
+        for _ in _verification(work, public, message, signature):
             pass
     finally:
         _give(work)
@@ -98,7 +98,7 @@ async def verify_async(public: bytes, message: bytes, signature: bytes) -> None:
     """Like verify(), giving way after each stretch."""
     work = await _take_in_turn()
     try:
-        for _ in _verifier(work).steps(public, message, signature):
+        for _ in _verification(work, public, message, signature):
             await asyncio.sleep(0)
     finally:
         _give(work)
@@ -108,19 +108,24 @@ def check_public_key(public: bytes) -> None:
     """Raise InvalidKey unless `public` is a canonical encoding of a point of the curve that is not of small order."""
     work = _take()
     try:
-        _verifier(work).decompress_negative(public)
+        _loaded("opening").begin(work, public, None)
     finally:
         _give(work)
 
 
-def _verifier(work):
-    """The program of a verification is loaded for it and forgotten: 6 KB, wanted once in ten seconds."""
-    from . import verifying
+def _verification(work, public: bytes, message: bytes, signature: bytes):
+    _loaded("opening").begin(work, public, signature)
+    yield
+    yield from _loaded("verifying").steps(work, public, message, signature)
 
-    package, _, name = verifying.__name__.rpartition(".")
-    del sys.modules[verifying.__name__]
+
+def _loaded(name: str):
+    """A module that is forgotten once it has done its work: wanted for a tenth of a second in ten, the two take 6 KB."""
+    package = __name__.rpartition(".")[0]
+    __import__(package + "." + name)
+    module = sys.modules.pop(package + "." + name)
     delattr(sys.modules[package], name)
-    return verifying.Verifier(work)
+    return module
 
 
 def _take():

@@ -19,7 +19,10 @@ A, B, C, E, H, F, G = 10, 11, 12, 13, 14, 15, 16
 ONE, UNUSED, U = 17, 18, 19  # U: a sum whose difference goes to UNUSED
 CHOSEN = 20  # the chosen points, one for each comb: (y - x) / 2, (y + x) / 2, d * x * y
 ELEMENTS = CHOSEN + 3 * COMBS
-VERIFYING_ELEMENTS = ELEMENTS + 40  # and what verifying.py keeps
+# What a verification keeps beside it. ROOT: the root of -1. Multiples 1, 3 .. 15 of -A and then 2 * -A, each as Y - X,
+# Y + X, 2 * d * T, 2 * Z.
+D, ROOT, ZERO, D2, MULTIPLES = ELEMENTS, ELEMENTS + 1, ELEMENTS + 2, ELEMENTS + 3, ELEMENTS + 4
+VERIFYING_ELEMENTS = MULTIPLES + 36
 
 
 def workspace(elements: int = ELEMENTS):
