@@ -15,18 +15,19 @@ SECTOR_BYTES = 4096
 MPY_MASK = 0x3FFF  # version and processor; the bits above are extensions that programs do not use
 
 
-def state(authority, collector: bytes) -> list:
+def state(station, authority) -> list:
     """The line that answers the bare command."""
     return ["update board=%s mpy=%d size=%d number=%d trial=%d authority=%s collector=%s" % (
-        _board_name(), _mpy(), _size_bytes(), _kept("number"), 1 if _on_trial() else 0,
-        cose.key_id(authority).hex() if authority else "none", collector.hex())]  # fmt: skip
+        station.board_name.decode(), _mpy(), _size_bytes(), _kept("number"), 1 if _on_trial() else 0,
+        cose.key_id(authority).hex() if authority else "none",
+        station.identity.collector_kid.hex())]  # fmt: skip
 
 
 def trusts(authority: bytes) -> list:
     return ["update trusts %s" % cose.key_id(authority).hex()]
 
 
-def read(text: str, authority: bytes, network: bytes):
+def read(station, text: str, authority: bytes):
     """(what was signed, the signature, the update's fields). Raises ValueError with what is wrong."""
     if _on_trial():
         raise ValueError("an update is on trial: ask again three minutes after its start")
@@ -34,15 +35,16 @@ def read(text: str, authority: bytes, network: bytes):
     if parts.kid != cose.key_id(authority):
         raise ValueError("kid: not of this key")
     named = payloads.decode(parts.payload)
-    if named["board"] != _board_name().encode():
-        raise ValueError("board: for %s, this is %s" % (named["board"].decode(), _board_name()))
+    board = station.board_name
+    if named["board"] != board:
+        raise ValueError("board: for %s, this is %s" % (named["board"].decode(), board.decode()))
     if named["mpy"] != _mpy():
         raise ValueError("mpy: other MicroPython or processor than this: `make flash` brings both")
     if named["size"] != _size_bytes():
         raise ValueError("size: for another partition table: `make flash`")
     if named["number"] <= _kept("number"):
         raise ValueError("number: signed before the update that runs: a replay? sign anew")
-    return cose.sig_structure(payloads.AAD_UPDATE + network, parts.payload), parts.signature, named
+    return cose.sig_structure(payloads.AAD_UPDATE + station.identity.network, parts.payload), parts.signature, named
 
 
 def _on_trial() -> bool:
@@ -65,11 +67,3 @@ def _size_bytes() -> int:
     if not found:
         raise ValueError("no partition programs: flash this board anew")
     return found[0].ioctl(4, 0) // 2 * SECTOR_BYTES
-
-
-def _board_name() -> str:
-    """Read again for this: 3 KB that nothing else needs after boot."""
-    from board import BOARD
-
-    del sys.modules["board"]
-    return BOARD["name"]
