@@ -1,7 +1,8 @@
 """Who the station is: its private key, its deployment, and the collector it believes. One small file in a partition of
 its own, so that the programs can be written anew and no key ever leaves the chip for it.
 
-Only reads; `enrolment` makes the file, once. In memory at boot and while a key is made.
+Only reads; `enrolment` makes the file, once, and `handover` names another collector in it. In memory at boot and for
+these two.
 """
 
 import vfs

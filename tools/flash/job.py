@@ -1,7 +1,7 @@
 """Flashing one board: look, refuse what would do harm, write what differs, prove it.
 
-A station's own partitions (key, counters, journal) are never written. They are erased when the operator asked for it,
-and on a board that never was a station, where they hold what some other program left.
+A station's own partitions (key, counters, journal, clips, NVS) are never written. They are erased when the operator
+asked for it, and on a board that never was a station, where they hold what some other program left.
 """
 
 import hashlib

@@ -10,9 +10,9 @@ their shape; of speech the voice's pitch and part of the first formant stay. ANS
 6 % of what makes words intelligible, those above the rest: that someone spoke can be heard, and how high the voice is,
 but not what was said.
 
-Then each 32 samples as a common exponent and 32 signed bytes: an error 41 dB below the sound, or less. Coding without
+Then each 32 samples as a common exponent and 32 signed bytes: an error 40 dB below the sound, or less. Coding without
 any error takes 0.9 to 1.7 times as much and, being of no fixed size, cannot be kept in a ring. ADPCM, with 4 bits a
-sample, takes half, and its error is 7 to 17 dB below the sound only: so few samples a second leave little to predict
+sample, takes half, and its error is 5 to 18 dB below the sound only: so few samples a second leave little to predict
 from. (tools/bench clips measures all three.)
 
 Not here: which piece is worth keeping, and where to (`clips.py`).
