@@ -1,7 +1,7 @@
 """What a beacon proves to this station: that the base holds its records, and what time it is.
 
-Cheap checks first: a signature costs the chip a tenth of a second, and anybody can shout on the air. In memory only
-while a beacon is read.
+Cheap checks first: a signature costs the chip more than 14 million instructions (tools/bench sign), and anybody can
+shout on the air. In memory only while a beacon is read.
 """
 
 from holdfire_protocol import cose, fields, record

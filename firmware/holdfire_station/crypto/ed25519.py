@@ -120,7 +120,7 @@ def _verification(work, public: bytes, message: bytes, signature: bytes):
 
 
 def _loaded(name: str):
-    """A module that is forgotten once it has done its work: wanted for a tenth of a second in ten, the two take 6 KB."""
+    """A module that is forgotten once it has done its work: seldom wanted, the two take 6 KB."""
     package = __name__.rpartition(".")[0]
     __import__(package + "." + name)
     module = sys.modules.pop(package + "." + name)
