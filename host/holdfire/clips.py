@@ -5,7 +5,7 @@ that were verified by others.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from .verify import Verified
 _STATUS = next(row[0] for row in fields.RECORD.rows if row[1] == "status")
 _CLIPS = next(row[0] for row in fields.STATUS.rows if row[1] == "clips")
 LISTED = 20
+MOST_BYTES = 4096  # a flash sector, which one has to fit
+BEHIND_US = 10_000_000  # a clip is in the status record that is made so long after its beginning
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Judged:
     clip: Clip
     proof: Verified | None
     began_us: int | None
-    too_new: bool  # no later clip is proven: perhaps no status record was made since
+    too_new: bool  # no status record that names a clip was made since
 
 
 def read(data: bytes) -> Clip:
@@ -72,7 +74,7 @@ def read_folder(folder: Path) -> tuple[list[Clip], list[tuple[str, str]]]:
             if path.suffix != ".cbor":
                 continue
             try:
-                one = read(path.read_bytes())
+                one = read(content(path))
                 found[one.hash] = one
             except ValueError as error:
                 wrong.append((path.name, str(error)))
@@ -81,19 +83,41 @@ def read_folder(folder: Path) -> tuple[list[Clip], list[tuple[str, str]]]:
     return list(found.values()), wrong
 
 
+def content(path: Path) -> bytes:
+    """The bytes of a file, if it is one; no more of it than a clip has. Raises OSError or ValueError."""
+    if not path.is_file():
+        raise ValueError("not a file")
+    with open(path, "rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
+def head(record: Verified) -> bytes | None:
+    """The hash of the newest clip, as a status record names it."""
+    named: bytes | None = record.packed.get(_STATUS, {}).get(_CLIPS)
+    return named
+
+
+def proofs(by_hash: Mapping[bytes, Clip], ordered: Iterable[Verified]) -> dict[bytes, Verified]:
+    """The first record that proves it, for each clip that one proves."""
+    found: dict[bytes, Verified] = {}
+    for record in ordered:
+        at = head(record)
+        while at is not None and at in by_hash and at not in found:
+            found[at] = record
+            at = by_hash[at].named["prev"]
+    return found
+
+
 def judge(found: Iterable[Clip], records: Iterable[Verified]) -> list[Judged]:
     """Each clip, in the order in which they were made. `records`: verified ones, of one station."""
     by_hash = {one.hash: one for one in found}
     ordered = sorted(records, key=lambda record: record.seq)
-    proofs: dict[bytes, Verified] = {}
-    for record in ordered:
-        at: bytes | None = record.packed.get(_STATUS, {}).get(_CLIPS)
-        while at is not None and at in by_hash and at not in proofs:
-            proofs[at] = record
-            at = by_hash[at].named["prev"]
-    newest = max((by_hash[digest].order for digest in proofs), default=(0, 0))
+    proven = proofs(by_hash, ordered)
+    newest = [by_hash[digest].order for digest in proven]
+    newest += [(r.boot, r.uptime_ms * 1000 - BEHIND_US) for r in ordered if head(r) is not None]
+    told = max(newest, default=(0, 0))
     return [
-        Judged(one, proofs.get(one.hash), _began_us(one, ordered), one.order > newest)
+        Judged(one, proven.get(one.hash), _began_us(one, ordered), one.order > told)
         for one in sorted(by_hash.values(), key=lambda one: one.order)
     ]
 

@@ -179,6 +179,13 @@ def obtain(console: Console, registry: Registry, before_key: Callable[[], None])
 
     Raises PortError or RegistryError; `before_key` may raise too, and then no key is made.
     """
+    found, made = state(console, registry, before_key)
+    check_collector(found, registry, console.port)
+    return found, made
+
+
+def state(console: Console, registry: Registry, before_key: Callable[[], None]) -> tuple[Statement, bool]:
+    """Like `obtain`, whatever collector the station believes."""
     network, public_key, kid = claimed(console)
     made = public_key is None
     if made:
@@ -215,6 +222,16 @@ def enrolled(console: Console, registry: Registry) -> tuple[Station, Statement]:
         raise RegistryError(f"the station on {console.port} is not in the registry: holdfire provision {console.port}")
     check_same(known, found, console.port)
     return known, found
+
+
+def check_collector(found: Statement, registry: Registry, port: str) -> None:
+    """Raises RegistryError for a station that believes a collector which this registry does not know."""
+    if found.collector not in [holder.public_key for holder in registry.collectors]:
+        raise RegistryError(
+            f"the station on {port} believes another collector ({cose.key_id(found.collector).hex()}): {registry.path}"
+            " is older than that one, then take a newer copy; or someone else gave the station its key, then (its"
+            " records are lost with it) flash it anew with ERASE=1"
+        )
 
 
 def check_same(known: Station, found: Statement, port: str) -> None:
@@ -298,11 +315,6 @@ def _statement(console: Console, registry: Registry, public_key: bytes) -> State
         raise PortError(f"{console.port}: the station's enrolment does not hold: {error}; try again") from None
     if found.public_key != public_key or found.challenge != challenge:
         raise PortError(f"{console.port}: the enrolment is not this station's, or not made now: another device answers")
-    if found.collector not in [holder.public_key for holder in registry.collectors]:
-        raise RegistryError(
-            f"the station on {console.port} believes another collector ({cose.key_id(found.collector).hex()}): someone"
-            " else gave it its key; flash it anew with ERASE=1"
-        )
     return found
 
 

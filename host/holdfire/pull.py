@@ -43,7 +43,6 @@ TRIES = 4  # of one question
 ANSWER_S = 20.0  # for all of them; six records take half a second of a 115200 baud cable
 MISSED_AT_ONCE = 12  # records in a row that are announced and do not come: something else is wrong than the line
 REFUSED_MOST = 200
-CLIP_BYTES = 4096  # a flash sector, which one has to fit
 CLIPS_MOST = 10_000
 CLIPS_MISSED_AT_ONCE = 20
 PIECE_BYTES = 256
@@ -140,7 +139,11 @@ class Pull:
     def _copy(self, console: enrol.Console) -> None:
         self._identify(console)
         if not self._records_done:
-            self._copy_records(console)
+            assert self.outcome.file is not None
+            try:
+                self._copy_records(console)
+            finally:
+                self.outcome.file.sync(at_once=True)
             self._records_done = True
         if self._with_clips:
             self._copy_clips(console)
@@ -154,16 +157,17 @@ class Pull:
             who = f"the station on {self.port} (kid {kid.hex()})"
             raise RegistryError(f"{who} is not in {self._registry.path}: name the right one with --registry or --dir")
         outcome = self.outcome
-        if outcome.station is not None:
-            if outcome.station.kid != station.kid:
-                raise UsageError(f"{station.name} is on {self.port} now, no longer {outcome.station.name}")
-            return
-        outcome.station = station
+        if outcome.station is not None and outcome.station.kid != station.kid:
+            raise UsageError(f"{station.name} is on {self.port} now, no longer {outcome.station.name}")
         if statement is not None:
             try:
+                enrol.check_collector(statement, self._registry, self.port)
                 enrol.check_same(station, statement, self.port)
             except RegistryError as error:  # its records are evidence all the same; each is judged by its time
                 outcome.warning = str(error)
+        if outcome.station is not None:
+            return
+        outcome.station = station
         path = self._path(station)
         outcome.file = RecordFile(path, station, self._verifier)
         outcome.refusals, outcome.folder = Refusals(path), ClipFolder(path)
@@ -178,12 +182,12 @@ class Pull:
             raise RegistryError(f"the station on {self.port} has no key yet, and so no records")
 
         try:
-            statement, _ = enrol.obtain(console, self._registry, no_key)
+            statement, _ = enrol.state(console, self._registry, no_key)
             return statement.kid, statement
         except PortError as error:
             if "not in safe mode" not in str(error):
                 raise
-        _, _, kid = enrol.claimed(console)  # `obtain` has seen that the network is ours
+        _, _, kid = enrol.claimed(console)  # `state` has seen that the network is ours
         if kid is None:
             no_key()
         self._watch.note("the station is in safe mode: only its records' signatures will show who it is")
@@ -233,21 +237,22 @@ class Pull:
             raise said or self._silent()
         return *asked.answer, asked.got
 
-    def take(self, content: bytes) -> Verified | None:
-        """A record of this station out of a frame, or None; what is refused is kept with its reason."""
+    def take(self, content: bytes, beside: dict[int, Verified]) -> Verified | None:
+        """A record of this station out of a frame, or None; what is refused is kept with its reason. `beside`: those
+        that came and are not in the file yet."""
         body = content
         try:
             kind, body = frame.decode(content, self._registry.network)
             if kind != fields.FRAME_RECORD:
                 return None
-            return self._check(body)
+            return self._check(body, beside)
         except frame.FrameError as error:
             self._refuse(WRONG_NETWORK if error.foreign else DAMAGED, str(error), body)
         except Refused as error:
             self._refuse(error.reason, error.text, body)
         return None
 
-    def _check(self, message: bytes) -> Verified:
+    def _check(self, message: bytes, beside: dict[int, Verified]) -> Verified:
         """Raises Refused."""
         station, file = self.outcome.station, self.outcome.file
         assert station is not None and file is not None
@@ -255,9 +260,9 @@ class Pull:
         if new.kid != station.kid:
             text = f"record {new.seq} of {new.station.name}, which is not the station on the cable"
             raise Refused(UNKNOWN_STATION, text)
-        known = file.hash_of(new.seq)
+        known = beside[new.seq].hash if new.seq in beside else file.hash_of(new.seq)
         if known is not None and known != new.hash:
-            text = f"{station.name} signed two different records with number {new.seq}; the other is in {file.path}"
+            text = f"{station.name} signed two different records with number {new.seq}; the other: {file.path}"
             raise Refused(SEQUENCE_REUSE, text)
         return new
 
@@ -288,19 +293,24 @@ class Pull:
             return
         first, last = int(listed[1]), int(listed[2])
         outcome.clips_known = outcome.clips_gone = 0  # a cable may have been put back meanwhile
-        if last - first >= CLIPS_MOST:
+        if last - first + outcome.clips_taken >= CLIPS_MOST:  # taken: of a device that goes and comes for ever
             raise PortError(f"{self.port}: clips {first} to {last} are more than any station holds: not believed")
+        assert outcome.file is not None and outcome.folder is not None
+        known: dict[int, list[bytes]] = {}
+        for clip in outcome.folder.proven(outcome.file.clips):
+            known.setdefault(clip.number, []).append(clip.data)
         missed_at_once = 0
         for number in range(first, last + 1):
-            gone = not self._copy_clip(console, number)
+            gone = not self._copy_clip(console, number, known.get(number, []))
             outcome.clips_gone += gone
             missed_at_once = missed_at_once + 1 if gone else 0
             if missed_at_once == CLIPS_MISSED_AT_ONCE:
                 raise PortError(f"{self.port}: {missed_at_once} clips in a row are listed and not there: try again")
             self._watch.progress(Progress("clips", number - first + 1, last - first + 1))
 
-    def _copy_clip(self, console: enrol.Console, number: int) -> bool:
-        """False when the station has it no longer."""
+    def _copy_clip(self, console: enrol.Console, number: int, known: list[bytes]) -> bool:
+        """False when the station has it no longer. Of a `known` one, a proven one kept here, only the beginning comes:
+        what is not proven is fetched whole each time, for it may have been altered on its way here."""
         outcome, folder = self.outcome, self.outcome.folder
         assert folder is not None
         data, total = b"", 0
@@ -309,13 +319,12 @@ class Pull:
             if found[2] is None:
                 return False
             size, piece = int(found[3]), _decoded(found[4])
-            if not 0 < size <= CLIP_BYTES or total not in (0, size) or len(piece) != min(PIECE_BYTES, size - len(data)):
+            fits = 0 < size <= clips.MOST_BYTES and total in (0, size)
+            if not fits or len(piece) != min(PIECE_BYTES, size - len(data)):
                 raise PortError(f"{self.port}: clip {number} comes in pieces that do not fit together: try again")
             total = size
             data += piece
-            if len(data) == len(piece) and any(
-                len(kept) == total and kept.startswith(piece) for kept in folder.of_number(number)
-            ):
+            if len(data) == len(piece) and any(len(kept) == total and kept.startswith(piece) for kept in known):
                 outcome.clips_known += 1
                 return True
         try:
@@ -325,8 +334,11 @@ class Pull:
         except ValueError as error:
             self._refuse(NOT_CANONICAL, f"clip {number}: {error}", data)
             return True
-        folder.keep(clip)
-        outcome.clips_taken += 1
+        if data in folder.of_number(number):
+            outcome.clips_known += 1
+        else:
+            folder.keep(clip)
+            outcome.clips_taken += 1
         return True
 
     def _ask(
@@ -429,7 +441,7 @@ class _Records(_Asked):
 
     def on_frame(self, content: bytes) -> None:
         self._came += 1
-        new = self._pull.take(content)
+        new = self._pull.take(content, self.got)
         if new is not None:
             self.got[new.seq] = new
 

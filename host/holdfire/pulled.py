@@ -17,8 +17,7 @@ from pathlib import Path
 
 from holdfire_protocol import fields
 
-from . import evidence, sound, times
-from .clips import Clip
+from . import clips, evidence, sound, times
 from .errors import Refused, StorageError, UsageError
 from .registry import Station
 from .verify import Verified, Verifier
@@ -36,6 +35,7 @@ class RecordFile:
         self.last: Verified | None = None
         self.count = 0
         self.cut_bytes = 0
+        self.clips: list[Verified] = []  # the records that name another clip than the one before
         self._hashes: dict[int, bytes] = {}
         self._unsynced_since = 0.0
         try:
@@ -90,7 +90,7 @@ class RecordFile:
             self._note(record)
 
     def sync(self, at_once: bool = False) -> None:
-        """On the disk, at most a second after it was written."""
+        """On the disk, if it was written a second ago or more."""
         if self._unsynced_since and (at_once or time.monotonic() - self._unsynced_since >= SYNC_S):
             try:
                 os.fsync(self._fd)
@@ -101,6 +101,9 @@ class RecordFile:
 
     def _note(self, record: Verified) -> None:
         self._hashes[record.seq] = record.hash
+        named = clips.head(record)
+        if named is not None and (not self.clips or named != clips.head(self.clips[-1])):
+            self.clips.append(record)
         self.last, self.last_seq = record, record.seq
         self.count += 1
 
@@ -141,6 +144,7 @@ class RecordFile:
             return
         # What a kill, or a laptop that lost its power, leaves of a last write; anything else is somebody's data.
         torn = rest.startswith(evidence.MESSAGE_START[: len(rest)]) and len(rest) <= fields.MAX_RECORD_BYTES
+        torn = torn and evidence.MESSAGE_START not in rest[1:]  # else records follow: a whole one was damaged
         if not torn and rest.strip(b"\0"):
             what = f"what stands at byte {at} is no signed record"
             raise UsageError(f"{self.path} is not a file of `holdfire pull`, or damaged: {what}; name another with -o")
@@ -185,9 +189,15 @@ class ClipFolder:
 
     def of_number(self, number: int) -> list[bytes]:
         """What is kept under a number."""
-        return [path.read_bytes() for path in sorted(self.path.glob(f"{number:06d}-*.cbor"))]
+        return [clips.content(path) for path in sorted(self.path.glob(f"{number:06d}-*.cbor")) if path.is_file()]
 
-    def keep(self, clip: Clip) -> None:
+    def proven(self, records: Iterable[Verified]) -> list[clips.Clip]:
+        """Those kept here that these records prove."""
+        found, _ = clips.read_folder(self.path) if self.path.exists() else ([], [])
+        by_hash = {one.hash: one for one in found}
+        return [by_hash[digest] for digest in clips.proofs(by_hash, records)]
+
+    def keep(self, clip: clips.Clip) -> None:
         """Whole or not at all; the bytes last, since they say that it is here."""
         name = f"{clip.number:06d}-{clip.hash.hex()[:12]}"
         self._write(f"{name}.wav", sound.wav(clip.named))

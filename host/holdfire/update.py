@@ -113,6 +113,8 @@ def read_signed(path: pathlib.Path, network: bytes, authorities: Sequence[Holder
     try:
         with open(path, "rb") as file:
             message, image = cbor.decode(file.read(MAX_SIGNED_BYTES))
+        if not isinstance(message, bytes):  # of a number, `bytes` would make so many zeros
+            raise ValueError("no signed message")
         kid = cose.parse(message).kid
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None

@@ -18,6 +18,7 @@ import pytest
 import serial
 
 from holdfire import cli, clips, pull, pulled, times
+from holdfire.statement import check
 from holdfire.verify import Verifier
 from holdfire_protocol import clip, fields, frame, line, record
 from tests.mpy import REPO
@@ -113,12 +114,12 @@ class Peer:
 
 
 def some_clips(count, seed=1, boot=1):
-    """A chain of clips, by number."""
+    """A chain of clips, by number; the third is as new as the newest of `some_records`."""
     made, prev = {}, bytes(32)
     for number in range(1, count + 1):
         blocks = b"".join(bytes((number % 9,)) + bytes((seed + i) & 255 for i in range(32)) for _ in range(20))
-        named = {"number": number, "prev": prev, "boot": boot, "start_us": number * MINUTE_US, "rate_hz": 1000,
-                 "data": blocks}  # fmt: skip
+        named = {"number": number, "prev": prev, "boot": boot, "start_us": (COUNT - 3 + number) * MINUTE_US,
+                 "rate_hz": 1000, "data": blocks}  # fmt: skip
         made[number] = clip.encode(named)
         prev = hashlib.sha256(made[number]).digest()
     return made
@@ -189,7 +190,7 @@ def test_the_file_is_one_that_verify_and_import_take(made, capsys, tmp_path):
     assert "stored         14 records" in capsys.readouterr().out
 
 
-def test_a_second_pull_takes_what_is_new_and_no_clip_again(made, capsys, tmp_path):
+def test_a_second_pull_takes_what_is_new_and_no_proven_clip_again(made, capsys, tmp_path):
     newest = made.messages.pop(COUNT)
     assert run(made, capsys)[0] == 0
     made.messages[COUNT] = newest
@@ -198,7 +199,8 @@ def test_a_second_pull_takes_what_is_new_and_no_clip_again(made, capsys, tmp_pat
     assert code == 0 and "1 record, 13 were there before" in out
     assert (tmp_path / "out.cbor").read_bytes() == whole(made)
     assert [text for text in made.asked if text.startswith("pull")] == ["pull 13"]
-    assert [text for text in made.asked if text.startswith("clips ")] == ["clips 1 0", "clips 2 0", "clips 3 0"]
+    asked = [text for text in made.asked if text.startswith("clips ")]
+    assert asked[:2] == ["clips 1 0", "clips 2 0"] and {text[:8] for text in asked[2:]} == {"clips 3 "}
 
 
 @pytest.mark.parametrize("left", [1, 9, 100])
@@ -218,7 +220,7 @@ def test_zeros_that_a_laptop_without_power_leaves_are_cut_off(made, capsys, tmp_
 def others():
     bridge = Signer("Bridge", 2)
     ridge = Signer("Ridge", 1)
-    first, second = (ridge.make(START_US + n * MINUTE_US, status=status()) for n in (1, 2))
+    first, second, third = (ridge.make(START_US + n * MINUTE_US, status=status()) for n in (1, 2, 3))
     return [
         (b"notes of a meeting\n", "no signed record"),
         (bridge.make(START_US, status=status()), "holds records of Bridge, and Ridge is on the port"),
@@ -226,6 +228,7 @@ def others():
         (second + first, "record 1 at byte"),
         (first + b"\xff" + second, "damaged: what stands at byte"),
         (first + second[:50] + bytes(2000), "damaged: what stands at byte"),
+        (first + second[:17] + b"\x57" + second[18:] + third, "damaged: what stands at byte"),  # a bit of its length
     ]
 
 
@@ -354,6 +357,32 @@ def test_a_number_that_was_signed_twice_shows_when_the_last_record_is_fetched_ag
     assert code == 1 and "REFUSED sequence-reuse" in err
     (row,) = refusals()
     assert base64.b64decode(row["bytes"]) == made.messages[5]
+
+
+def test_of_two_records_with_one_number_in_one_answer_none_is_lost(made, capsys, tmp_path):
+    before = Signer("Ridge", 1)
+    some_records(before, 2)
+    other = before.make(START_US + 3 * MINUTE_US, status=status(impulses=9))
+    honest = made.send
+
+    def send(seq):
+        honest(seq)
+        if seq == 3:
+            made.say(lines_of(other)[0])
+
+    made.send = send
+    code, _, err = run(made, capsys)
+    assert code == 1 and "REFUSED sequence-reuse" in err and (tmp_path / "out.cbor").read_bytes() == whole(made)
+    (row,) = refusals()
+    assert base64.b64decode(row["bytes"]) == other
+
+
+def test_records_are_on_the_disk_before_the_first_clip_is_asked_for(made, capsys, monkeypatch):
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (made.asked.append("fsync"), sync(fd))[1])
+    monkeypatch.setattr(pulled, "SYNC_S", 1000.0)
+    assert run(made, capsys)[0] == 0
+    assert "fsync" in made.asked[: made.asked.index("clips")]
 
 
 def test_a_broken_chain_is_told_at_once_and_fails_the_whole(made, capsys):
@@ -491,6 +520,54 @@ def test_a_clip_that_is_none_is_refused_and_one_that_was_altered_is_not_proven(m
     assert refusals()[-1]["text"] == "clip 4: number: 2, asked for 4"
 
 
+def test_a_clip_that_came_altered_is_fetched_again_when_somebody_else_brings_it(made, capsys, tmp_path):
+    """Its beginning is right, so is its length: only what records prove need not be fetched."""
+    genuine = made.clips[1]
+    made.clips[1] = genuine[:-1] + bytes([genuine[-1] ^ 1])
+    code, out, _ = run(made, capsys)
+    assert code == 1 and "NOT PROVEN  1 clip" in out
+    made.clips[1] = genuine
+    run(made, capsys)
+    kept = {path.read_bytes() for path in (tmp_path / "out-clips").glob("000001-*.cbor")}
+    assert genuine in kept and len(kept) == 2
+
+
+def test_a_clip_older_than_a_status_record_that_does_not_know_it_is_not_called_new(made, capsys):
+    forged = {**clip.decode(made.clips[3]), "start_us": (COUNT - 1) * MINUTE_US + 1}
+    made.clips[3] = clip.encode(forged)
+    code, out, _ = run(made, capsys)
+    assert code == 1 and "NOT PROVEN  1 clip" in out
+
+
+def test_a_device_that_goes_and_comes_brings_no_more_clips_than_a_station_holds(made, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(pull, "CLIPS_MOST", 4)
+    honest = made.on_clips
+
+    def on_clips(*words):
+        if words[:1] == ("3",):
+            made.clips = some_clips(3, seed=len(made.asked))  # others
+            made.cable.unplug()
+            made.cable.plug()
+        else:
+            honest(*words)
+
+    made.on_clips = on_clips
+    code, _, err = run(made, capsys)
+    assert code == 4 and "not believed" in err.splitlines()[-1]
+    assert len(list((tmp_path / "out-clips").glob("*.cbor"))) <= 4
+
+
+@pytest.mark.parametrize("place", [
+    lambda path: os.mkfifo(path), lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir(),
+    lambda path: path.write_bytes(bytes(1 << 16)),
+])  # fmt: skip
+def test_a_folder_from_somebody_else_keeps_nobody_waiting(made, capsys, tmp_path, place):
+    assert run(made, capsys)[0] == 0
+    place(tmp_path / "out-clips" / "000000-trap.cbor")
+    assert cli.main(["verify", "out.cbor", "--clips", "out-clips"]) == 1
+    assert "NO CLIP  000000-trap.cbor" in capsys.readouterr().out
+
+
 def test_a_piece_of_a_clip_that_the_line_damaged_is_asked_for_again(made, capsys, tmp_path):
     honest, damaged = made.piece, []
 
@@ -530,12 +607,21 @@ def test_a_station_that_is_not_in_the_registry_or_of_another_network_is_refused(
     assert not (tmp_path / "out.cbor").exists()
 
 
+def test_a_station_with_a_collector_that_the_registry_does_not_know_gives_its_records(made, capsys, tmp_path):
+    """An inspector's copy of the registry may be older than the collector's handover: nobody shall erase for that."""
+    statement = made.signer.statement
+    made.signer.statement = lambda **how: statement(**{**how, "collector": Signer("", 8).public})
+    code, out, _ = run(made, capsys)
+    assert code == 1 and "WARNING" in out and "newer copy" in out
+    assert (tmp_path / "out.cbor").read_bytes() == whole(made)
+
+
 def test_a_port_that_is_missing_in_use_or_silent_is_one_line_that_says_what_to_do(made, capsys, tmp_path):
     assert cli.main(["pull", "/dev/nothing", "--timeout", "1"]) == 4
     assert "no such port" in capsys.readouterr().err
     with serial.Serial(made.port, exclusive=True):
         code, _, err = run(made, capsys)
-        assert code == 4 and "in use by another program" in err
+        assert code == 4 and "another program is using it" in err
     made.on_identity = lambda: None
     code, _, err = run(made, capsys, timeout=0.4)
     assert code == 4 and "nothing at all came back" in err
@@ -625,6 +711,30 @@ def test_another_station_on_the_cable_that_came_back_is_not_mixed_in(made, capsy
     assert (tmp_path / "out.cbor").read_bytes() == b"".join(made.messages[seq] for seq in range(1, 7))
 
 
+def test_a_copy_of_the_board_on_the_cable_that_came_back_is_told(made, capsys, tmp_path):
+    honest, gone, statement = made.on_pull, threading.Event(), made.signer.statement
+    base = Base(tmp_path / "other")
+    base.registry.add(made.signer.station(statement=check(statement(), made.signer.network)))
+    base.registry.save()
+
+    def on_pull(first):
+        if first == "7" and not gone.is_set():
+            gone.set()
+        else:
+            honest(first)
+
+    def hand():
+        gone.wait(PATIENCE_S)
+        made.cable.unplug()
+        made.signer.statement = lambda **how: statement(**{**how, "chip": b"\x99" * 6})
+        made.cable.plug()
+
+    made.on_pull = on_pull
+    threading.Thread(target=hand, daemon=True).start()
+    code, out, _ = run(made, capsys, "--registry", "other/registry.json")
+    assert code == 1 and "WARNING" in out and "one of them is a copy" in out
+
+
 def command(made, *options, **how):
     words = [sys.executable, "-m", "holdfire", "pull", made.port, "-o", "out.cbor", "--timeout", "20", *options]
     environment = {**os.environ, "PYTHONPATH": f"{REPO / 'host'}:{REPO / 'protocol'}"}
@@ -708,6 +818,6 @@ def test_when_a_clip_was_heard_is_told_by_the_nearest_record_of_its_boot_that_kn
     messages.append(ridge.sign(drifted))
     records = verified(ridge, tmp_path / "base", *messages)
     began = [one.began_us for one in clips.judge(map(clips.read, kept.values()), records)]
-    assert began == [START_US + MINUTE_US, START_US + 2 * MINUTE_US]
+    assert began == [START_US + 12 * MINUTE_US, START_US + 13 * MINUTE_US]
     other = some_clips(1, boot=7)
     assert clips.judge([clips.read(other[1])], records)[0].began_us is None

@@ -68,6 +68,8 @@ def test_what_is_signed_into_a_file_is_what_is_read_from_it(base, manifest, caps
         (lambda message, image: [message, image, image], "not a file of holdfire update --sign-only"),
         (lambda message, image: [message, 7], "not as the authority signed it"),
         (lambda message, image: [7, image], "not a file of holdfire update --sign-only"),
+        (lambda message, image: [1 << 40, image], "not a file of holdfire update --sign-only"),
+        (lambda message, image: [(1 << 64) - 1, image], "not a file of holdfire update --sign-only"),
         (lambda message, image: 7, "not a file of holdfire update --sign-only"),
     ],
 )

@@ -159,7 +159,8 @@ def _records(judged: audit.Audit) -> Section:
         if not found.starts_at_genesis:
             section.add("begins", f"with record {first}: the station has overwritten what was before", WARN)
         if found.missing:
-            section.add("missing", f"{numbers(found.missing)}: overwritten, as a base may have had them", WARN)
+            why = "the station says that it holds them no longer, as it may where a base had them"
+            section.add("missing", f"{numbers(found.missing)}: {why}", WARN)
         if found.given_up:
             section.add("never sent", f"{numbers(found.given_up)}, by the station's own signed word", WARN)
         if found.thinned:
