@@ -123,7 +123,8 @@ def _make(path: pathlib.Path, out: pathlib.Path, arch: str, compiler: str | None
             shutil.copyfile(path, plain)
         if compiler:
             march = ["-march=" + arch] if arch else []
-            _run([compiler, "-O3", *march, "-s", shrink.traceback_name(path), "-o", str(made), str(plain)])
+            _run([compiler, "-O3", *march, "-s", shrink.traceback_name(path), "-o", str(made), str(plain)],
+                 f"{path.name}: ")
             made.replace(out)
         else:
             plain.replace(out)
@@ -132,8 +133,8 @@ def _make(path: pathlib.Path, out: pathlib.Path, arch: str, compiler: str | None
         made.unlink(missing_ok=True)
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], about: str = "") -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr.strip() or done.stdout.strip()}")
+        raise RuntimeError(f"{about}{' '.join(command)} failed:\n{done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
