@@ -1,6 +1,6 @@
 """A base that is away for days, then back, on a journal of a board's size; with the station's own recorder and outbox.
 
-    micropython -X heapsize=160K journal_away.py IMAGE JOURNAL_BYTES DAYS ALERTS_AN_HOUR SIGN
+    micropython -X heapsize=240K journal_away.py IMAGE JOURNAL_BYTES DAYS ALERTS_AN_HOUR SIGN
 
 Alerts at that rate and status records at the station's own interval, a restart each third day. Then the base answers:
 every beacon acknowledges what has arrived without a hole. Prints what was made, what arrived and in what order, and how
