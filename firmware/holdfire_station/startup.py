@@ -15,7 +15,7 @@ from .counters import BOOT_SECTOR, SEQUENCE_SECTOR, Counter
 from .journal import Journal
 from .uplink import Uplink
 
-CLIPS_ROOM_BYTES = 36_000  # 9 KB of program and buffers; what signing, beacons and the console may want at once
+CLIPS_ROOM_BYTES = 33_000  # 9 KB of program and buffers; what signing, beacons and the console may want at once
 IMPULSES_POOLED = 3  # taken after every block of 16 ms, and no two begin within 60 ms: one can wait
 FASTEST_HZ = (240_000_000, 160_000_000)  # the C3 stops at 160 MHz
 
@@ -88,7 +88,7 @@ def _clips(station, _) -> None:
     if station.detector is None:
         return
     if gc.mem_free() < CLIPS_ROOM_BYTES:
-        station.console.say("no clips are kept: memory is short")
+        station.console.say("no clips are kept: %d bytes free, wanted %d" % (gc.mem_free(), CLIPS_ROOM_BYTES))
         return
     from .clips import Clips
 
