@@ -34,15 +34,20 @@ def begin(station, named: dict) -> list:
     """Believe it from now on."""
     new = named["public_key"]
     if named["office"] == payloads.AUTHORITY:
-        _keep(AUTHORITY, new)
+        with open(AUTHORITY, "rb") as file:
+            known = file.read(32)
+        if known != new:
+            _keep(AUTHORITY, new)
     elif station.identity.collector_public != new:
         with open(identity.PATH, "rb") as file:
             seed, network, _ = cbor.decode(file.read(256))
         _keep(identity.PATH, cbor.encode([seed, network, new]))
         station.identity.collector_public = new
         station.identity.collector_kid = cose.key_id(new)
-        recorder = station.recorder
-        station.uplink.begin(station.identity, lambda: recorder.first_seq)  # it numbers its beacons by itself
+        recorder, uplink = station.recorder, station.uplink
+        sent = uplink._beacons._sent
+        uplink.begin(station.identity, lambda: recorder.first_seq)  # it numbers its beacons by itself
+        uplink._beacons._sent = sent  # its beacon may answer what was first sent before
     return ["update believes %s" % cose.key_id(new).hex()]
 
 

@@ -11,6 +11,7 @@ from slots import HEARD, ONE, START, STARTS_GRANTED, TRIAL
 from . import crash
 
 GOOD_RUN_MS = 3_600_000  # see crash.py
+AGAIN_MS = 60_000
 SPACE = "hf-station"  # names as in slots.py and update.py
 STATE = "slot"
 
@@ -37,6 +38,8 @@ def settled(station) -> int:
         nvs.set_i32(STATE, state & ONE ^ ONE)
         nvs.commit()
         station.console.say("update confirmed: these programs are kept")
+    if station.recorder is not None and station.fault:  # no status record could be made yet
+        return station.monotonic.ms() + AGAIN_MS
     return GOOD_RUN_MS if crash.told() else 0
 
 

@@ -72,7 +72,10 @@ RUN = """
 from holdfire_station import trial
 
 class Running:
-    def __init__(self, minutes):
+    recorder = None
+
+    def __init__(self, minutes, fault=None):
+        self.fault = fault
         self.monotonic = self
         self.ms = lambda: minutes * 60000 + 1
 """
@@ -99,6 +102,24 @@ crash.note(ValueError("x"))
 assert start(SOFT)[0] == 1 and start(POWER)[0] == 2  # nobody may know of it yet
 trial.settled(Running(3))
 assert start(POWER) == (0, None)
+""")
+
+
+def test_why_the_last_run_failed_is_kept_until_a_record_says_it(tmp_path):
+    """Where none can be made, the memory being full, a power cut must not make it forgotten."""
+    run(tmp_path, RUN + """
+crash.note(ValueError("x"))
+assert start(SOFT)[0] == 1
+station = Running(3, "ValueError: x")
+station.recorder = "enrolled"
+assert trial.settled(station) == 4 * 60000 + 1  # asks again in a minute
+assert start(POWER) == (2, "ValueError: x")
+station.fault = None  # a status record has it
+assert trial.settled(station) == 60 * 60000
+assert start(POWER) == (0, None)
+station = Running(60, "ValueError: x")
+station.recorder = "enrolled"
+assert trial.settled(station) == 0
 """)
 
 

@@ -78,6 +78,22 @@ asyncio.run(main())
     assert int(turns) > 60
 
 
+def test_what_fails_gives_the_buffers_back():
+    """Else every later signature would wait for them for ever, and the station would record nothing more."""
+    script = """
+from holdfire_station.crypto import InvalidSignature, PrivateKey, busy, verify
+key = PrivateKey.from_seed(bytes(32))
+for failing in (lambda: key.sign(None), lambda: verify(None, b"", bytes(64)),
+                lambda: verify(key.public_bytes, b"", bytes(64))):
+    try:
+        failing()
+        raise AssertionError("did not fail")
+    except (TypeError, InvalidSignature):
+        assert not busy()
+"""
+    run_micropython(script)
+
+
 def test_signing_takes_many_short_steps():
     """17 columns of the comb, two halves of the inversion, one block of a message at a time."""
     script = """

@@ -48,8 +48,10 @@ class PrivateKey:
         secret[0] &= 0xF8
         secret[31] = (secret[31] & 0x7F) | 0x40
         work = _take()
-        work.public_key_into(secret)
-        _give(work)
+        try:
+            work.public_key_into(secret)
+        finally:
+            _give(work)
         return cls(secret)
 
     def sign_into(self, message, signature: bytearray) -> None:
@@ -57,10 +59,12 @@ class PrivateKey:
         if len(signature) != 64:
             raise ValueError("signature buffer must be 64 bytes")
         work = _take()
-        work.begin(self._secret, message, signature)
-        while work.step():
-            pass
-        _give(work)
+        try:
+            work.begin(self._secret, message, signature)
+            while work.step():
+                pass
+        finally:  # who finds no buffers waits for them
+            _give(work)
 
     def sign(self, message: bytes) -> bytes:
         signature = bytearray(64)
@@ -77,7 +81,7 @@ class PrivateKey:
             work.begin(self._secret, message, signature)
             while work.step():
                 await asyncio.sleep(0)
-        finally:  # a cancelled task must not take the buffers with it
+        finally:  # a cancelled task, too
             _give(work)
         return bytes(signature)
 
