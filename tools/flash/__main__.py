@@ -27,7 +27,7 @@ def main() -> int:
         epilog="example: .venv/bin/python tools/flash --board esp32-devkit --port /dev/ttyUSB0")
     parser.add_argument("--board", help="whose image; not needed while only one is built")
     parser.add_argument("--port", help="serial port, several by commas, or all; not needed for one board")
-    parser.add_argument("--erase", action="store_true", help="erase key, journal and all it keeps: the station is then new")
+    parser.add_argument("--erase", action="store_true", help="erase all that the station keeps: it is then new")
     parser.add_argument("--images", type=pathlib.Path, default=BUILD, metavar="FOLDER", help="default: build/image")
     args = parser.parse_args()
     try:
