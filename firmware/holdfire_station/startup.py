@@ -15,7 +15,7 @@ from .counters import BOOT_SECTOR, SEQUENCE_SECTOR, Counter
 from .journal import Journal
 from .uplink import Uplink
 
-CLIPS_ROOM_BYTES = 33_000  # 9 KB of program and buffers; what signing, beacons and the console may want at once
+CLIPS_ROOM_BYTES = 26_000  # 9 KB for sound; the rest comes and goes, and a clip wants 2 KB in one piece
 IMPULSES_POOLED = 3  # taken after every block of 16 ms, and no two begin within 60 ms: one can wait
 FASTEST_HZ = (240_000_000, 160_000_000)  # the C3 stops at 160 MHz
 
