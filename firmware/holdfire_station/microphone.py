@@ -86,9 +86,11 @@ class Microphone:
         late_us = base_us - self._base_us
         if late_us >= self._samples_us(self._waiting_samples):
             # The ring overflowed: from here on, sample numbers mean later moments. This block is late by what was lost
-            # and by all that waits behind it.
-            self.lost_samples += late_us * self._rate_hz // 1_000_000 - self._waiting_samples + BLOCK_SAMPLES
-            self._base_us = base_us
+            # and by all that waits behind it. Of a sound that began before, nobody knows it better than by that.
+            lost = late_us * self._rate_hz // 1_000_000 - self._waiting_samples + BLOCK_SAMPLES
+            self.lost_samples += lost
+            self._base_us += self._samples_us(lost)
+            self.late_us = late_us
         elif late_us < 0:
             self._base_us = base_us
             self.late_us = 0
