@@ -5,8 +5,8 @@ MicroPython keeps every name that its own flash does not hold in RAM, and every 
 before mpy-cross compiles them:
 
 1. A whole number, True or False, or a few bytes that a module names in capitals (`TIME_GNSS = 3`) are put where the
-   name is used, in any module; so what stands under `if TYPE_CHECKING:` is not compiled. A module that was imported
-   for nothing else is not imported any more.
+   name is used, in any module where the name stands for nothing else; so what stands under `if TYPE_CHECKING:` is not
+   compiled. A module that was imported for nothing else is not imported any more.
 2. Names of ours become names that every MicroPython has in flash (shrink_names.txt), one for one all over the programs;
    parameters and globals share a few. A name that is also a string somewhere (a field, what an overlay calls), a
    module or a part of a chip's interface stays as it is.
@@ -20,6 +20,7 @@ a chip has files and functions only. What a name in it stands for:
 import argparse
 import ast
 import builtins
+import collections
 import io
 import keyword
 import operator
@@ -108,14 +109,15 @@ class Shrinker:
 
     def _constants(self, module: str, tree: ast.Module) -> Iterator[tuple[str, Value]]:
         known = self._known(module, tree)
-        stored = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+        meanings = _meanings(tree)
         for node in tree.body:
             found = [(name, _value(value, known)) for name, value in _assigned(node)]
-            if all(CONSTANT.match(name) and stored.count(name) == 1 and _is_short(value) for name, value in found):
+            if all(CONSTANT.match(name) and len(meanings[name]) == 1 and _is_short(value) for name, value in found):
                 yield from [(name, value) for name, value in found if value is not None]
 
     def _known(self, module: str, tree: ast.Module) -> Known:
         known: dict[str, Value | Mapping[str, Value]] = dict(self._of(module))
+        meanings = _meanings(tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
                 source = self._source(module, node)
@@ -125,6 +127,9 @@ class Shrinker:
                         known[name] = self.constants[source, alias.name]
                     elif inner in self._modules:
                         known[name] = self._of(inner)
+                    # What defines it is gone, so it cannot be left as it is either.
+                    if len(meanings[name]) > 1 and known.get(name) not in (None, {}):
+                        raise ValueError(f"{module}: {name} is what {source} has, and something else, too: rename one")
         return known
 
     def _of(self, module: str) -> dict[str, Value]:
@@ -210,6 +215,28 @@ def _value(node: ast.expr, known: Known) -> Value | None:
 
 def _is_short(value: Value | None) -> bool:
     return isinstance(value, int) or value is not None and len(value) <= BYTES_MOST
+
+
+def _meanings(tree: ast.AST) -> Mapping[str, set[object]]:
+    """What each name in a module stands for, anywhere in it. Methods are asked for as attributes."""
+    found: dict[str, set[object]] = collections.defaultdict(set)
+    methods = {inner for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for inner in node.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            found[node.id].add(node)
+        elif isinstance(node, ast.ExceptHandler):
+            found[node.name or ""].add(node)
+        elif isinstance(node, ast.arg):
+            found[node.arg].add(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node not in methods:
+            found[node.name].add(node)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                found[alias.asname or alias.name].add((node.level, node.module, alias.name))
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                found[alias.asname or alias.name.partition(".")[0]].add(alias.name)
+    return found
 
 
 def _annotations(node: ast.AST) -> Iterator[ast.AST]:

@@ -186,7 +186,7 @@ class Station:
             try:
                 self.clips = _Clips()
             except (OSError, ValueError) as error:
-                self._tell(error)
+                raise ValueError("the clips cannot be read: " + error_text(error))
         return overlay.alone("holdfire_station.answers_pull", word, self, words)
 
     def _restart(self, memory: str) -> None:

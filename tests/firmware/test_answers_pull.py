@@ -73,8 +73,9 @@ def record_of(seq):
 
 @pytest.fixture
 def run(tmp_path):
-    def run(source):
-        return run_micropython(f"IMAGE = {str(tmp_path / 'flash.bin')!r}\n{START}{source}", path=(*DEVICE_PATH, SIM))
+    def run(source, heap="160K"):
+        begin = f"IMAGE = {str(tmp_path / 'flash.bin')!r}\n{START}"
+        return run_micropython(begin + source, path=(*DEVICE_PATH, SIM), heap=heap)
 
     return run
 
@@ -201,3 +202,17 @@ for word in ("x", "-1", "1.5", "12345678901", ""):
 station.recorder = None
 assert "not enrolled" in refused("pull", "1")
 """)
+
+
+def test_clips_that_safe_mode_cannot_read_are_not_called_none(run):
+    """Else who pulls would leave with a report that nothing is amiss."""
+    run("""
+from holdfire_station import safe
+esp32.attach(flash, [("journal", 1, 0x41, 0, 0x8000), ("clips", 1, 0x42, 0x8000, 0x4000)])  # a ring needs six sectors
+station._tell = print
+try:
+    safe.Station._fetched(station, "clips", [])
+    raise AssertionError("answered")
+except ValueError as error:
+    assert str(error).startswith("the clips cannot be read: ValueError: journal partition: needs 6"), error
+""", heap="400K")
