@@ -165,8 +165,8 @@ def _records(judged: audit.Audit) -> Section:
             section.add("never sent", f"{numbers(found.given_up)}, by the station's own signed word", WARN)
         if found.thinned:
             section.add("thinned", show.thinned_words(found.thinned), WARN)
-        for seq, why in found.restarts:
-            section.add("restart", show.restart_words(seq, why))
+        for seq, reason in found.restarts:
+            section.add("restart", show.restart_words(seq, reason))
     if judged.failures:
         failed = f"{counted(len(judged.failures), 'check')} FAILED: holdfire verify says which"
         section.add("checks", failed, BAD)
