@@ -90,6 +90,13 @@ def parse(uri: str) -> dict[str, str]:
     return named
 
 
+def without_pin(uri: str) -> str:
+    """As it may be shown; what is no such URI stays as it is."""
+    path, _, query = uri.partition("?")
+    kept = "&".join(part for part in query.split("&") if not part.startswith("pin-value="))
+    return uri if not uri.startswith(SCHEME) else f"{path}?{kept}" if kept else path
+
+
 def _library() -> Any:
     try:
         import pkcs11

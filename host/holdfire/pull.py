@@ -2,8 +2,8 @@
 
 The station, the cable and whoever sits between are believed in nothing: a record is kept when its signature holds and
 it is of the enrolled station that answered a fresh challenge. Whatever comes, this ends, or goes on; every wait and
-every repetition has its bound. Frees nothing on the station, and no collector is needed. Where the copy is kept is
-pulled.py's; how it is told, commands/pull.py's.
+every repetition has its bound, but the wait for a cable that was pulled, which Ctrl-C ends. Frees nothing on the
+station, and no collector is needed. Where the copy is kept is pulled.py's; how it is told, commands/pull.py's.
 """
 
 import base64

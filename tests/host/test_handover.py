@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from holdfire import authority, cli, ledger, offices, times
 from holdfire.authority import KeyInMemory
+from holdfire.commands import registry as registry_commands
 from holdfire.errors import RegistryError
 from holdfire.registry import Registry, load_collector_key
 from holdfire_protocol import cose, fields, record
@@ -281,3 +282,16 @@ def test_a_lost_authority_is_replaced_in_the_open(keys, capsys, tmp_path):
     night.write_bytes(Signer("Ridge", 1).make(START_US + HOUR_US, status=status()))
     code, out, _ = run(capsys, "verify", night)
     assert code == 0 and "in entry 3 of the registry: the one before did not sign that" in out
+
+
+def test_the_new_collector_s_key_stays_where_the_registry_names_it_whatever_comes_after(keys, capsys, monkeypatch):
+    """Ctrl-C just then, or output that nobody reads: without the key no base could sign a receipt."""
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry_commands, "print", stopped, raising=False)
+    assert run(capsys, "registry", "collector", "--why", "stolen")[0] == 130
+    loaded = Registry.load(keys.registry.path)
+    assert len(loaded.collectors) == 2
+    load_collector_key(keys.deployment.key_path_of(loaded.collector_public), loaded.collector_public)

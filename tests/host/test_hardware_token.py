@@ -196,3 +196,14 @@ def test_the_uri_is_read_as_rfc_7512_has_it():
         with pytest.raises(UsageError, match=says) as caught:
             hardware_token.parse(wrong)
         assert "\x1b" not in str(caught.value)
+
+
+def test_a_pin_in_a_uri_is_not_shown():
+    for uri, shown in (
+        ("pkcs11:token=a;object=b", "pkcs11:token=a;object=b"),
+        ("pkcs11:token=a?pin-value=1234", "pkcs11:token=a"),
+        ("pkcs11:token=a?module-path=/m.so&pin-value=1234", "pkcs11:token=a?module-path=/m.so"),
+        ("pkcs11:token=a?pin-value=1234&module-path=/m.so", "pkcs11:token=a?module-path=/m.so"),
+        ("/media/pin-value=1/x?pin-value=2", "/media/pin-value=1/x?pin-value=2"),
+    ):
+        assert hardware_token.without_pin(uri) == shown

@@ -8,7 +8,7 @@ count). Keep copies of both keys in a safe; the authority's is best kept there o
 
 import argparse
 
-from .. import times
+from .. import hardware_token, times
 from ..output import GOOD, Section, print_report
 from ..registry import check_name
 from . import common
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     section.add("private key", f"{base.key_path} (the base's; keep a copy in a safe place, and nowhere else)")
     kept = "on the token; keep it and its PIN apart" if common.is_on_token(name) else (
         "encrypted; keep it and its passphrase apart")  # fmt: skip
-    section.add("private key", f"{name} (the authority's, {kept})")
+    section.add("private key", f"{hardware_token.without_pin(name)} (the authority's, {kept})")
     print_report([section])
     print("\nNext: connect a station and run: holdfire provision PORT --name 'Ridge north'")
     return 0

@@ -6,12 +6,13 @@ stays valid.
 """
 
 import argparse
+import contextlib
 import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import card, enrol, times, update
+from .. import card, enrol, hardware_token, times, update
 from ..authority import Authority
 from ..enrolled import Station
 from ..errors import PortError, RegistryError
@@ -319,9 +320,10 @@ def _authority(args: argparse.Namespace) -> int:
     def change(registry: Registry, now_us: int) -> str:
         old = registry.authority_kid.hex()
         registry.hand_over_authority(new, now_us, args.why)
+        name = clean(hardware_token.without_pin(args.new_key))
         return (
             f"The authority is {registry.authority_kid.hex()} now, by its own signature and that of {old}; from now on:"
-            f" --key {clean(args.new_key)}. Tell the stations: holdfire registry tell PORT. The cards show the old one."
+            f" --key {name}. Tell the stations: holdfire registry tell PORT. The cards show the old one."
         )
 
     return _change_keys(args, key, change)
@@ -345,8 +347,11 @@ def _collector(args: argparse.Namespace) -> int:
     try:
         return _change_keys(args, key, change)
     except BaseException:
-        for path in made:  # nobody knows it
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(RegistryError):  # it stays where the registry names it already, or cannot be read
+            in_office = base.key_path_of(Registry.load(base.registry_path).collector_public)
+            for path in made:
+                if path != in_office:
+                    path.unlink(missing_ok=True)
         raise
 
 
