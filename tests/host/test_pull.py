@@ -177,6 +177,7 @@ def test_records_and_clips_are_copied_byte_for_byte_and_summed_up(made, capsys, 
     kept = {path.read_bytes() for path in (tmp_path / "out-clips").glob("*.cbor")}
     assert kept == set(made.clips.values())
     assert len(list((tmp_path / "out-clips").glob("*.wav"))) == 3
+    assert "DID NOT COME" not in out
     assert "14 records, numbers 1 to 14" in out and "unbroken  records 1 to 14" in out
     assert "proven   2 of 3 clips" in out and "not yet  1 clip" in out and "proven by record 14" in out
     assert "records: 14 of 14" in err and "clips: 3 of 3" in err
@@ -537,6 +538,15 @@ def test_a_clip_older_than_a_status_record_that_does_not_know_it_is_not_called_n
     made.clips[3] = clip.encode(forged)
     code, out, _ = run(made, capsys)
     assert code == 1 and "NOT PROVEN  1 clip" in out
+
+
+@pytest.mark.parametrize("kept_back", [(1, 2, 3), (2,)])
+def test_a_clip_that_a_record_names_and_that_does_not_come_is_told(made, capsys, kept_back):
+    """Somebody on the cable could keep clips back; the ring overwrites the oldest, and never the newest."""
+    for number in kept_back:
+        del made.clips[number]
+    _, out, _ = run(made, capsys)
+    assert "DID NOT COME  the newest clip that a record names, record 14" in out
 
 
 def test_a_device_that_goes_and_comes_brings_no_more_clips_than_a_station_holds(made, capsys, monkeypatch, tmp_path):

@@ -132,8 +132,11 @@ def _report(args: argparse.Namespace, registry: Registry, outcome: Outcome) -> i
         held = held and judged.held
     else:
         section.add("records", "the station holds none")
+    found, wrong = clips.read_folder(folder.path) if folder.path.exists() else ([], [])
+    newest = file.clips[-1] if file.clips and outcome.keeps_clips is not None else None
+    if newest is not None and clips.head(newest) not in [one.hash for one in found]:
+        section.add("DID NOT COME", f"the newest clip that a record names, record {newest.seq}", WARN)
     if outcome.keeps_clips:
-        found, wrong = clips.read_folder(folder.path) if folder.path.exists() else ([], [])
         rated = clips.judge(found, judged.stations[0].records if judged and judged.stations else ())
         sections.append(clips.section(rated, wrong))
         sections[-1].add("folder", f"{folder.path}: bytes as they came, and WAV files to listen to")
