@@ -47,7 +47,7 @@ class NeoM8:
         self._place = _angle(latitude_e7, 2, "NS") + "," + _angle(longitude_e7, 3, "EW")
         self._altitude_m = altitude_m
         self._fix_at_us = first_fix_us
-        self._more = "".join([_checked(_GSV)] * more_sentences)  # as when it is set to tell of every satellite
+        self._more = "".join([_checked(_GSV)] * more_sentences).encode()  # as when it is set to tell of every satellite
         self._sky = True
         self.baud = 9600
         self.send = None  # the UART this is wired to sets it
@@ -95,4 +95,7 @@ class NeoM8:
             sentences = (
                 "GNRMC,,V,,,,,,,,,,N", "GNGGA,,,,,,0,00,99.99,,,,,,", "GNGSA,A,1,,,,,,,,,,,,,99.99,99.99,99.99"
             )
-        self.send(("".join([_checked(s) for s in sentences]) + self._more).encode(), due_us)
+        for sentence in sentences:  # in pieces, and most of them made once: this takes the firmware's memory, not a chip's
+            self.send(_checked(sentence).encode(), due_us)
+        if self._more:
+            self.send(self._more, due_us)
