@@ -117,7 +117,7 @@ def test_a_station_runs_from_what_was_flashed_and_keeps_its_key_through_new_prog
     changed = tmp_path / "firmware"
     subprocess.run(["cp", "-r", REPO / "firmware", changed], check=True)
     with open(changed / "holdfire_station" / "digest.py", "a") as file:
-        file.write("\nNEW = b''\n")
+        file.write("\nNEW = []\n")
     monkeypatch.setitem(join.programs.PACKAGES, "holdfire_station", changed)
     flash, renewed = flashed(flash)
     assert renewed["firmware"] != manifest["firmware"]
