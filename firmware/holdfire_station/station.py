@@ -33,6 +33,7 @@ FULL_SCALE = 1 << 23
 OBSERVATIONS_WAITING = 32
 TAMPER_WAITING = 6  # of them
 JOURNAL_FULL_RETRY_MS = 10_000
+STATUS_RETRY_MS = 20_000
 OBSERVATIONS_A_RECORD = 12  # so many impulses always fit a record
 TURN_MS = 50  # of the main loop
 TURNS_A_SECOND = 20
@@ -246,7 +247,8 @@ class Station:
             if now_ms >= due_ms or knows_time and not dated or 0 < self._vouch_ms <= now_ms:
                 self._vouch_ms = 0
                 dated, due_ms = knows_time, now_ms + self.recorder.status_interval_s(self.interval_s) * 1000
-                await self._record_status()
+                if not await self._record_status():  # within what the last one promised there is time for another try
+                    due_ms = min(due_ms, self.monotonic.ms() + STATUS_RETRY_MS)
             elif self._observations and now_ms >= retry_ms:
                 if not await self._record_observations():
                     retry_ms = self.monotonic.ms() + JOURNAL_FULL_RETRY_MS

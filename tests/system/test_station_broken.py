@@ -229,6 +229,39 @@ def test_an_exception_in_any_task_is_told_and_counted_and_all_go_on(start, tmp_p
     assert station.resets == 0
 
 
+SECOND_STATUS_FAILS = """
+from holdfire_station.sensing import power
+
+calls = 0
+
+
+def read_mv(self, real=power.Battery.read_mv):
+    global calls
+    calls += 1
+    if calls == 4:  # once at the start, twice for each status record
+        raise RuntimeError("broken battery")
+    return real(self)
+
+
+power.Battery.read_mv = read_mv
+import holdfire_station.start
+"""
+
+
+def test_a_status_record_that_failed_is_tried_again_within_what_the_last_one_promised(start, tmp_path):
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "main.py").write_text(Shrinker(chip_sources()).shrink("main.py", SECOND_STATUS_FAILS))
+    # Time that became known would make one more; with what breaks it the start wants room.
+    _, cabled = start(app_folder=app, fix_s=100_000, heap_bytes=224 << 10)
+    cabled.enrol()
+    first = cabled.record_with(is_status)
+    again = cabled.record_with(lambda named: is_status(named) and named["seq"] > first["seq"])
+    assert b"status: RuntimeError: broken battery" in again["status"]["fault"]
+    assert 15_000 < again["uptime_ms"] - first["uptime_ms"] - 30_000 < 25_000
+    assert again["uptime_ms"] - first["uptime_ms"] < 1000 * first["status"]["interval_s"]
+
+
 CRASHES_LATER = """
 import asyncio
 import time
