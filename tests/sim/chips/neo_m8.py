@@ -95,7 +95,7 @@ class NeoM8:
             sentences = (
                 "GNRMC,,V,,,,,,,,,,N", "GNGGA,,,,,,0,00,99.99,,,,,,", "GNGSA,A,1,,,,,,,,,,,,,99.99,99.99,99.99"
             )
-        for sentence in sentences:  # in pieces, and most of them made once: this takes the firmware's memory, not a chip's
+        for sentence in sentences:  # in pieces, most of them made once: this takes the firmware's memory
             self.send(_checked(sentence).encode(), due_us)
         if self._more:
             self.send(self._more, due_us)
