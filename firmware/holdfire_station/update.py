@@ -31,6 +31,7 @@ def update(station, words) -> list:
         signed, signature, named = overlay.alone("holdfire_station.handover", "read", station, words[1], public)
         if signed:
             crypto.verify(public, signed, signature)
+            crypto.check_public_key(named["public_key"])
         return overlay.alone("holdfire_station.handover", "begin", station, named)
     signed, signature, named = overlay.alone(
         "holdfire_station.update_offer", "read", station, words[1], public)

@@ -8,6 +8,7 @@ import base64
 import contextlib
 import dataclasses
 import json
+import re
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -275,9 +276,8 @@ def test_the_command_updates_a_provisioned_station(updated, built, tmp_path, mon
     assert cli.main(["init", str(tmp_path / "base"), "--name", "Valley"]) == 0
     assert cli.main(["provision", port, "--name", "Mill", *where]) == 0
     said = f"authority={cose.key_id(registry_of(tmp_path).authority_public).hex()}"
-    station.plug()
-    assert said in station.cabled.ask("update", "update board=")  # known from the day it was enrolled
-    station.cabled.close()
+    with enrol.Console(port, 60.0) as console:  # known from the day it was enrolled
+        assert said in console.ask("update", re.compile(b"update board=.*"), re.compile(b"(error.*)"), True)[0].decode()
     command = ["update", port, "--from", str(built["good"]), *where]
     assert cli.main(command) == 0
     assert "updated" in capsys.readouterr().out
