@@ -29,7 +29,7 @@ from tests.system.cabled import COLLECTOR, Cabled
 
 UTC_US = 1_795_478_400_000_000
 BOARD = REPO / "boards" / "esp32-devkit.toml"
-HEAP_BYTES = 160 << 10  # as little as a day runs in on this PC, whose objects are twice a chip's; see README
+HEAP_BYTES = 168 << 10  # with 160, on 64 bits, an answer now and then dies for want of memory and is asked for again
 AUTHORITY = KeyInMemory(Ed25519PrivateKey.generate())
 # Nothing but the flash, as on the chip: neither our source tree nor the board file beside it.
 RUN_FROM_FLASH = """
