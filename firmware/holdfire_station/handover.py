@@ -44,10 +44,7 @@ def begin(station, named: dict) -> list:
         _keep(identity.PATH, cbor.encode([seed, network, new]))
         station.identity.collector_public = new
         station.identity.collector_kid = cose.key_id(new)
-        recorder, uplink = station.recorder, station.uplink
-        sent = uplink._beacons._sent
-        uplink.begin(station.identity, lambda: recorder.first_seq)  # it numbers its beacons by itself
-        uplink._beacons._sent = sent  # its beacon may answer what was first sent before
+        station.uplink._beacons.number = 0  # it numbers its beacons by itself
     return ["update believes %s" % cose.key_id(new).hex()]
 
 

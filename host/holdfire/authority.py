@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from . import files
 from .errors import RegistryError
+from .output import clean
 
 MIN_PASSPHRASE_CHARS = 8
 VARIABLE = "HOLDFIRE_PASSPHRASE"
@@ -96,15 +97,20 @@ def check_passphrase(passphrase: str) -> None:
         )
 
 
+def read_secret(file: str, what: str) -> str:
+    """What the file holds, without the end of line. Raises RegistryError that calls it `what`."""
+    try:
+        with open(file, encoding="utf-8") as opened:
+            return opened.read(4096).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise RegistryError(f"cannot read the {what} file {clean(file)}: {reason}") from None
+
+
 def ask_passphrase(file: str | None, new: bool = False, what: str = "passphrase") -> str:
     """`what`, from `file`, else from $HOLDFIRE_PASSPHRASE, else asked for on the terminal; `new` asks twice."""
     if file is not None:
-        try:
-            with open(file, encoding="utf-8") as opened:
-                return opened.read(4096).rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not text"
-            raise RegistryError(f"cannot read the {what} file {file}: {reason}") from None
+        return read_secret(file, what)
     if VARIABLE in os.environ:
         return os.environ[VARIABLE]
     if not sys.stdin.isatty():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import serial
 
-from . import config, sources
+from . import config, files, sources
 from .errors import PortError, StorageError
 from .output import BAD, DIM, GOOD, WARN
 from .viewer import NOTE, Shown, Viewer
@@ -51,10 +51,9 @@ class Log:
     def sync(self, at_once: bool = False) -> None:
         if self._unsynced and (at_once or time.monotonic() - self._unsynced >= SYNC_S):
             try:
-                os.fsync(self._fd)
+                files.sync(self._fd)
             except OSError as error:
-                if error.errno not in (22, 95):  # EINVAL, ENOTSUP: /dev/null, a pipe; those have no disk
-                    raise self._failed(error) from None
+                raise self._failed(error) from None
             self._unsynced = 0.0
 
     def close(self) -> None:

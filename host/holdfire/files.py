@@ -13,6 +13,15 @@ def why(error: OSError) -> str:
     return f"{error.strerror}{hint}"
 
 
+def sync(fd: int) -> None:
+    """On the disk, where there is one: /dev/null and a pipe have none."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
 def write_atomically(path: pathlib.Path, data: bytes, mode: int, new: bool) -> None:
     """Temporary file, fsync, rename, fsync of the directory. `new` raises FileExistsError instead of replacing."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

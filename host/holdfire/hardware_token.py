@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from . import ed25519_strict
+from . import authority, ed25519_strict
 from .errors import RegistryError, UsageError
 from .output import clean
 
@@ -169,13 +169,7 @@ def _pin(named: dict[str, str], ask: Callable[[], str]) -> str:
         return named["pin-value"]
     if "pin-source" not in named:
         return ask()
-    path = named["pin-source"].removeprefix("file:")
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read(4096).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise RegistryError(f"cannot read the PIN from {clean(path)}: {reason}") from None
+    return authority.read_secret(named["pin-source"].removeprefix("file:"), "PIN")
 
 
 class _errors:

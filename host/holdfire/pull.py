@@ -6,6 +6,7 @@ every repetition has its bound, but the wait for a cable that was pulled, which 
 station, and no collector is needed. Where the copy is kept is pulled.py's; how it is told, commands/pull.py's.
 """
 
+import abc
 import base64
 import binascii
 import itertools
@@ -363,10 +364,8 @@ class Pull:
             while time.monotonic() < end and not asked.in_vain():
                 for kind, content in console.items():
                     refused = _ERROR.fullmatch(content) if kind == line.TEXT else None
-                    if kind == line.FRAME:
-                        asked.on_frame(content)
-                    elif kind == line.BAD:
-                        asked.on_bad_frame()
+                    if kind != line.TEXT:
+                        asked.on_frame(content if kind == line.FRAME else None)
                     elif refused:  # perhaps of a question that the line damaged
                         said, end = self._refusal(refused[1], question), 0.0
                     elif content.startswith(_MACHINE):
@@ -390,7 +389,7 @@ class Pull:
         return PortError(f"{self.port}: the station says: {said}")
 
 
-class _Asked:
+class _Asked(abc.ABC):
     """What a question waits for. `on_text` gets lines whose CRC-32 holds, without it."""
 
     damaged = False  # an answer came, and was damaged on the line
@@ -398,17 +397,15 @@ class _Asked:
     def again(self) -> None:
         self.damaged = False
 
-    def on_text(self, text: bytes) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def on_text(self, text: bytes) -> None: ...
 
-    def on_frame(self, content: bytes) -> None:
-        pass
+    @abc.abstractmethod
+    def on_frame(self, content: bytes | None) -> None:
+        """A frame; None for one that the line damaged."""
 
-    def on_bad_frame(self) -> None:
-        pass
-
-    def enough(self) -> bool:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def enough(self) -> bool: ...
 
     def in_vain(self) -> bool:
         """Whether it is better to ask again at once than to wait."""
@@ -439,14 +436,11 @@ class _Records(_Asked):
             raise PortError(f"{self._pull.port}: the station contradicts itself ({text.decode()}): try again")
         self.answer, self._answered, self._came = (sent, last), True, 0
 
-    def on_frame(self, content: bytes) -> None:
+    def on_frame(self, content: bytes | None) -> None:
         self._came += 1
-        new = self._pull.take(content, self.got)
+        new = self._pull.take(content, self.got) if content is not None else None
         if new is not None:
             self.got[new.seq] = new
-
-    def on_bad_frame(self) -> None:
-        self._came += 1
 
     def enough(self) -> bool:
         return self.answer is not None and all(seq in self.got for seq in self.answer[0])
@@ -468,6 +462,9 @@ class _Line(_Asked):
         about = self._about
         if found and (about is None or int(found[1]) == about[0] and int(found[2] or about[1]) == about[1]):
             self.found = found
+
+    def on_frame(self, content: bytes | None) -> None:
+        pass  # of a record that the station has just made
 
     def enough(self) -> bool:
         return self.found is not None

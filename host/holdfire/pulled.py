@@ -17,7 +17,7 @@ from pathlib import Path
 
 from holdfire_protocol import fields
 
-from . import clips, evidence, sound, times
+from . import clips, evidence, files, sound, times
 from .errors import Refused, StorageError, UsageError
 from .registry import Station
 from .verify import Verified, Verifier
@@ -93,10 +93,9 @@ class RecordFile:
         """On the disk, if it was written a second ago or more."""
         if self._unsynced_since and (at_once or time.monotonic() - self._unsynced_since >= SYNC_S):
             try:
-                os.fsync(self._fd)
+                files.sync(self._fd)
             except OSError as error:
-                if error.errno not in (22, 95):  # EINVAL, ENOTSUP: /dev/null, a pipe; those have no disk
-                    raise _full(self.path, error) from None
+                raise _full(self.path, error) from None
             self._unsynced_since = 0.0
 
     def _note(self, record: Verified) -> None:

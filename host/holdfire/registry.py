@@ -13,7 +13,8 @@ import fcntl
 import os
 import pathlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -203,11 +204,12 @@ class Registry:
         for checked in ("number", "prev", "signature"):  # by the ledger
             row.take(checked)
         what, at_us, why = row.text("what"), row.time("at"), row.words("why")
-        effects = {
+        on_authority, on_refounded = (partial(self._on_authority, office) for office in (handover.AUTHORITY, 0))
+        effects: dict[str, Callable[[Row, int, str], list[Station]]] = {
             "founded": self._on_founded, "enrolled": self._on_enrolled, "renamed": self._on_renamed,
             "moved": self._on_moved, "rotated": self._on_rotated, "revoked": self._on_revoked,
-            "lost": self._on_lost, "found": self._on_found, "authority": self._on_authority,
-            "collector": self._on_collector, "refounded": self._on_refounded,
+            "lost": self._on_lost, "found": self._on_found, "authority": on_authority,
+            "collector": self._on_collector, "refounded": on_refounded,
         }  # fmt: skip
         if what not in effects:
             raise row.fail("what", f"{ascii(what[:40])} is not known to this holdfire; a newer one wrote it")
@@ -236,8 +238,8 @@ class Registry:
         self.authorities = [Holder(keys["authority"], at_us)]
         return []
 
-    def _on_authority(self, row: Row, at_us: int, _: str) -> list[Station]:
-        new = self._new_holder(row, handover.AUTHORITY, at_us)
+    def _on_authority(self, office: int, row: Row, at_us: int, _: str) -> list[Station]:
+        new = self._new_holder(row, office, at_us)
         row.finish()
         self.authorities[-1] = self.authorities[-1]._replace(until_us=at_us)
         self.authorities.append(new)
@@ -252,13 +254,6 @@ class Registry:
         row.finish()
         self.collectors[-1] = self.collectors[-1]._replace(until_us=from_us)
         self.collectors.append(new)
-        return []
-
-    def _on_refounded(self, row: Row, at_us: int, _: str) -> list[Station]:
-        new = self._new_holder(row, 0, at_us)
-        row.finish()
-        self.authorities[-1] = self.authorities[-1]._replace(until_us=at_us)
-        self.authorities.append(new)
         return []
 
     def _new_holder(self, row: Row, office: int, from_us: int) -> Holder:

@@ -125,7 +125,7 @@ def test_the_pin_comes_from_where_it_is_said_and_a_wrong_one_is_tried_once(token
     pin_file = ("--passphrase-file", tmp_path / "pin")
     assert token.run(*change, token.uri(), *pin_file, HOLDFIRE_PASSPHRASE="wrong")[0] == 0
     token.refused(3, "token holdfire: the PIN is wrong", *change, token.uri(), HOLDFIRE_PASSPHRASE="000000")
-    token.refused(3, "cannot read the PIN from /nowhere: ", *change, token.uri(query="&pin-source=/nowhere"))
+    token.refused(3, "cannot read the PIN file /nowhere: ", *change, token.uri(query="&pin-source=/nowhere"))
     environment = {key: value for key, value in token.environment.items() if key != "HOLDFIRE_PASSPHRASE"}
     done = subprocess.run([sys.executable, "-m", "holdfire", *change, token.uri()], env=environment, text=True,
                           stdin=subprocess.DEVNULL, capture_output=True, timeout=120)  # fmt: skip

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 import serial
@@ -664,6 +663,20 @@ def test_the_records_of_a_station_that_was_reported_lost_are_taken_with_a_warnin
 # Cables and ends
 
 
+def swap_once_gone(made, gone, change):
+    """Once `gone` is set, in a thread: pull the cable, `change` what is on it, and put it back."""
+
+    def hand():
+        gone.wait(PATIENCE_S)
+        made.cable.unplug()
+        change()
+        made.cable.plug()
+
+    thread = threading.Thread(target=hand, daemon=True)
+    thread.start()
+    return thread
+
+
 def test_a_cable_that_is_pulled_and_put_back_is_waited_for_and_nothing_is_lost(made, capsys, tmp_path):
     honest, asked_once, gone = made.on_pull, [], threading.Event()
 
@@ -676,21 +689,12 @@ def test_a_cable_that_is_pulled_and_put_back_is_waited_for_and_nothing_is_lost(m
         else:
             honest(first)
 
-    def hand():
-        gone.wait(PATIENCE_S)
-        made.cable.unplug()
-        end = time.monotonic() + PATIENCE_S
-        while not waiting.is_set() and time.monotonic() < end:
-            time.sleep(0.01)
-        made.cable.plug()
-
     waiting = threading.Event()
     made.on_pull = on_pull
     original = pull.Pull._wait
     pull.Pull._wait = lambda self: (waiting.set(), original(self))[1]
     try:
-        thread = threading.Thread(target=hand, daemon=True)
-        thread.start()
+        thread = swap_once_gone(made, gone, lambda: waiting.wait(PATIENCE_S))
         code, out, err = run(made, capsys)
         thread.join()
     finally:
@@ -708,14 +712,8 @@ def test_another_station_on_the_cable_that_came_back_is_not_mixed_in(made, capsy
         else:
             honest(first)
 
-    def hand():
-        gone.wait(PATIENCE_S)
-        made.cable.unplug()
-        made.signer = Signer("Bridge", 2)
-        made.cable.plug()
-
     made.on_pull = on_pull
-    threading.Thread(target=hand, daemon=True).start()
+    swap_once_gone(made, gone, lambda: setattr(made, "signer", Signer("Bridge", 2)))
     code, _, err = run(made, capsys)
     assert code == 2 and "Bridge is on" in err and "no longer Ridge" in err
     assert (tmp_path / "out.cbor").read_bytes() == b"".join(made.messages[seq] for seq in range(1, 7))
@@ -733,14 +731,11 @@ def test_a_copy_of_the_board_on_the_cable_that_came_back_is_told(made, capsys, t
         else:
             honest(first)
 
-    def hand():
-        gone.wait(PATIENCE_S)
-        made.cable.unplug()
+    def copied():
         made.signer.statement = lambda **how: statement(**{**how, "chip": b"\x99" * 6})
-        made.cable.plug()
 
     made.on_pull = on_pull
-    threading.Thread(target=hand, daemon=True).start()
+    swap_once_gone(made, gone, copied)
     code, out, _ = run(made, capsys, "--registry", "other/registry.json")
     assert code == 1 and "WARNING" in out and "one of them is a copy" in out
 

@@ -126,17 +126,7 @@ def enrolments() -> dict:
         "bad_messages": _signature_faults(
             samples.ENROLMENT_MESSAGE, STATION, enrolment.AAD_ENROLMENT, fields.AAD_RECORD
         ),
-        "bad_payloads": _field_faults(enrolment.ENROLMENT, base)
-        + [
-            _refused(
-                f"board with {what}",
-                "it is printed",
-                "board: not printable ASCII",
-                _swap(schema.pack(enrolment.ENROLMENT, base), 4, name),
-                cddl=False,
-            )
-            for what, name in (("an escape", b"a\x1b[2J"), ("a blank", b"a b"), ("a byte above 0x7e", b"\x7f"))
-        ],
+        "bad_payloads": _field_faults(enrolment.ENROLMENT, base) + _board_faults(enrolment.ENROLMENT, base, 4),
     }
 
 
@@ -155,17 +145,7 @@ def updates() -> dict:
         "bad_messages": _signature_faults(
             samples.UPDATE_MESSAGE, AUTHORITY, update.AAD_UPDATE, handover.AAD_HANDOVER
         ),
-        "bad_payloads": _field_faults(update.UPDATE, base)
-        + [
-            _refused(
-                f"board with {what}",
-                "it is printed",
-                "board: not printable ASCII",
-                _swap(schema.pack(update.UPDATE, base), 2, name),
-                cddl=False,
-            )
-            for what, name in (("an escape", b"a\x1b[2J"), ("a blank", b"a b"), ("a byte above 0x7e", b"\x7f"))
-        ],
+        "bad_payloads": _field_faults(update.UPDATE, base) + _board_faults(update.UPDATE, base, 2),
     }
 
 
@@ -310,6 +290,17 @@ def _record_rules(small: dict) -> list[dict]:
         _refused("not a map", "the payload is an array", "record: not a map", [1, 2]),
         _refused("two unknown keys", "one is named, the same by everybody", "unknown key 98", {**packed, 99: 0, 98: 0}),
         _refused("a byte string as key", "no such key", "record: unknown key", {**packed, b"\x01": 1}),
+    ]
+
+
+def _board_faults(shape, base: dict, key: int) -> list[dict]:
+    """Names of a board, the field with that key, that would do harm where they are printed."""
+    packed = schema.pack(shape, base)
+    names = (("an escape", b"a\x1b[2J"), ("a blank", b"a b"), ("a byte above 0x7e", b"\x7f"))
+    says = "board: not printable ASCII"
+    return [
+        _refused(f"board with {what}", "it is printed", says, _swap(packed, key, name), cddl=False)
+        for what, name in names
     ]
 
 

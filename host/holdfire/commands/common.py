@@ -1,4 +1,4 @@
-"""What several commands share: where the deployment is, and how people write a time."""
+"""What several commands share: where the deployment is, how people write a time, and parts of a report."""
 
 import argparse
 import contextlib
@@ -7,8 +7,10 @@ import re
 from functools import partial
 from pathlib import Path
 
-from .. import authority, hardware_token, times
+from .. import audit, authority, hardware_token, show, times
+from ..audit import StationAudit
 from ..errors import ClockError, UsageError
+from ..output import GOOD, WARN, Section, counted, numbers, ranges
 from ..registry import Deployment, Registry
 from ..views import View
 
@@ -118,3 +120,20 @@ def moment(written: str | None, now_us: int) -> int | None:
     except ValueError:
         text = "write 2026-11-24T10:00:00Z, or 2026-11-24, or an age like 90s, 30min, 2h, 7d"
         raise UsageError(f"{written!r} is no time: {text}") from None
+
+
+def add_extent(section: Section, found: StationAudit) -> int:
+    """Which of a station's records there are, from when, and where they hang together. Gives the first one's number."""
+    first, last = found.records[0].seq, found.records[-1].seq
+    section.add("records", f"{counted(len(found.records), 'record')}, {numbers([(first, last)])}")
+    section.add("times", audit.span_words(found))
+    section.add("unbroken", f"records {ranges(found.unbroken)}", GOOD if len(found.unbroken) == 1 else WARN)
+    return first
+
+
+def add_given_up(section: Section, found: StationAudit) -> None:
+    """What there is not, and the station said so itself."""
+    if found.given_up:
+        section.add("never sent", f"{numbers(found.given_up)}, by the station's own signed word", WARN)
+    if found.thinned:
+        section.add("thinned", show.thinned_words(found.thinned), WARN)

@@ -22,7 +22,7 @@ from .. import audit, clips, show, times
 from .. import pull as puller
 from ..enrolled import Station
 from ..errors import HoldfireError
-from ..output import BAD, DIM, GOOD, WARN, Section, clean, counted, numbers, print_report, ranges
+from ..output import BAD, DIM, GOOD, WARN, Section, clean, counted, numbers, print_report
 from ..pull import Outcome
 from ..registry import Registry
 from . import common, provision
@@ -155,19 +155,13 @@ def _report(args: argparse.Namespace, registry: Registry, outcome: Outcome) -> i
 def _records(judged: audit.Audit) -> Section:
     section = Section("What the file says")
     for found in judged.stations:
-        first, last = found.records[0].seq, found.records[-1].seq
-        section.add("records", f"{counted(len(found.records), 'record')}, {numbers([(first, last)])}")
-        section.add("times", audit.span_words(found))
-        section.add("unbroken", f"records {ranges(found.unbroken)}", GOOD if len(found.unbroken) == 1 else WARN)
+        first = common.add_extent(section, found)
         if not found.starts_at_genesis:
             section.add("begins", f"with record {first}: the station has overwritten what was before", WARN)
         if found.missing:
             why = "the station says that it holds them no longer, as it may where a base had them"
             section.add("missing", f"{numbers(found.missing)}: {why}", WARN)
-        if found.given_up:
-            section.add("never sent", f"{numbers(found.given_up)}, by the station's own signed word", WARN)
-        if found.thinned:
-            section.add("thinned", show.thinned_words(found.thinned), WARN)
+        common.add_given_up(section, found)
         for seq, reason in found.restarts:
             section.add("restart", show.restart_words(seq, reason))
     if judged.failures:

@@ -16,7 +16,7 @@ from .. import audit, clips, evidence, show, times
 from ..audit import Audit, StationAudit
 from ..checks import ORDER
 from ..errors import UsageError
-from ..output import BAD, DIM, GOOD, WARN, Section, counted, numbers, print_json, print_report, ranges
+from ..output import BAD, DIM, GOOD, WARN, Section, counted, numbers, print_json, print_report
 from ..registry import Registry
 from . import common
 
@@ -99,20 +99,14 @@ def _file(outcome: Audit) -> Section:
 
 def _station(found: StationAudit) -> Section:
     section = Section(f"Station {found.station.name}, kid {found.station.kid.hex()}")
-    first, last = found.records[0].seq, found.records[-1].seq
-    section.add("records", f"{counted(len(found.records), 'record')}, {numbers([(first, last)])}")
-    section.add("times", audit.span_words(found))
-    section.add("unbroken", f"records {ranges(found.unbroken)}", GOOD if len(found.unbroken) == 1 else WARN)
+    first = common.add_extent(section, found)
     if found.starts_at_genesis:
         section.add("begins", "with a record that starts a chain")
     else:
         section.add("begins", f"with record {first}; what it follows is not in this file", WARN)
     if found.missing:
         section.add("missing", f"{numbers(found.missing)}: not in this file", WARN)
-    if found.given_up:
-        section.add("never sent", f"{numbers(found.given_up)}, by the station's own signed word", WARN)
-    if found.thinned:
-        section.add("thinned", show.thinned_words(found.thinned), WARN)
+    common.add_given_up(section, found)
     for seq, why in found.restarts:
         section.add("restart", show.restart_words(seq, why), WARN if why != fields.RESTART_FIRST else "")
     for seq, after in found.forks:
