@@ -77,11 +77,6 @@ def speccheck(name):
         yield tuple(bytes.fromhex(case[part]) for part in ("pub_key", "message", "signature"))
 
 
-def cctv():
-    for case in json.loads(data_path("ed25519", "cctv-zip215", "ed25519vectors.json").read_text()):
-        yield bytes.fromhex(case["A"]), case["M"].encode(), bytes.fromhex(case["R"]) + bytes.fromhex(case["S"])
-
-
 def torsion():
     """Points of order 1, 2, 4 and 8, in their canonical encodings and in every other that could decode to them."""
     y = random.Random(8)
@@ -147,7 +142,6 @@ SETS = {
     "wycheproof": wycheproof,
     "speccheck cases": lambda: speccheck("cases.json"),
     "speccheck scripts": lambda: speccheck("scripts-cases.json"),
-    "cctv": cctv,
     "made here": made_here,
     "mixed order": mixed_order,
 }

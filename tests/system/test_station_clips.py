@@ -8,6 +8,7 @@ import pytest
 
 from holdfire import sound
 from holdfire_protocol import clip
+from simulate.device import find_micropython, native_arch
 from simulate.station import SimulatedStation, synthetic_sound
 from tests.mpy import REPO, find_tool
 from tests.system.cabled import Place
@@ -22,15 +23,27 @@ def start(tmp_path):
     find_tool("micropython", "MICROPYTHON")
     place = Place()
 
-    def start(script=""):
+    def start(script="", heap_bytes=HEAP_BYTES):
         place.clear()
         path = tmp_path / "script"
         path.write_text(script)
         return place.put(SimulatedStation(REPO / "boards" / "esp32-devkit.toml", tmp_path / "station", "clips",
-                                          "virtual", baud=None, heap_bytes=HEAP_BYTES, script=path, fix_s=100_000))
+                                          "virtual", baud=None, heap_bytes=heap_bytes, script=path, fix_s=100_000))
 
     yield start
     place.clear()
+
+
+def test_without_room_for_it_no_sound_is_kept_and_nothing_else_suffers(start):
+    if native_arch(find_micropython()) != "x64":
+        pytest.skip("objects are smaller here: there is room")
+    station, cabled = start(heap_bytes=160 << 10)
+    said = cabled.read_until("no clips are kept: ")
+    free, wanted = map(int, re.findall(r"\d+", said))
+    assert 10_000 < free < wanted
+    cabled.enrol()
+    status = cabled.record_with(lambda named: "status" in named)["status"]
+    assert "fault" not in status and "clips" not in status
 
 
 def fetch(cabled, number):
